@@ -1,0 +1,70 @@
+# `make` alone prints this help. Everything below installs into .venv, from the index that pip is set up for.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# An install is repeated only when what it installs has changed.
+KEY := $(shell cat setup.cfg pyproject.toml | sha256sum | cut -c 1-16)
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check unit bench image clean
+.DELETE_ON_ERROR:
+
+help: ## this help
+	@echo "mailmirror: a live, durable mirror of Maildir stores over SSH"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.test-$(KEY) ## .venv with the package and all that its tests need
+
+demo: $(VENV)/.demo-$(KEY) ## two hosts, real SSH, real Maildirs on loopback: a story of under a minute
+	@$(BIN)/mailmirror demo
+
+test: check image ## check, then every test, with coverage; what CI runs
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term-missing:skip-covered
+
+check: $(VENV)/.test-$(KEY) ## style, types, floors between the rooms, the agent's Python 3.9
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "some files aren't formatted: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/mypy
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/lint-imports --no-logo
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.9- orchestrator/agent
+
+unit: $(VENV)/.test-$(KEY) ## only the fast tests, for a quick turn
+	@$(BIN)/python -m pytest -q tests/unit tests/house
+
+bench: $(VENV)/.bench-$(KEY) ## ours, rsync, unison and lsyncd on the same tree; a table and a plot
+	@$(BIN)/python -m bench
+
+image: $(VENV)/.test-$(KEY)
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.support.image > /dev/null || true; fi
+
+clean: ## forget .venv and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# ---- installing ------------------------------------------------------------------------------------------------------
+
+$(VENV)/.test-$(KEY): EXTRAS := demo,test
+$(VENV)/.demo-$(KEY): EXTRAS := demo
+$(VENV)/.bench-$(KEY): EXTRAS := demo,bench
+
+$(VENV)/.%-$(KEY): | $(BIN)/pip
+	@echo "installing .[$(EXTRAS)] into $(VENV)"
+	@rm -f $(VENV)/.$*-*
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "mailmirror needs Python 3.11 or newer and $(PYTHON) is older; name another: make PYTHON=python3.12 ..."; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2> /dev/null; then \
+	    apt="env DEBIAN_FRONTEND=noninteractive apt-get"; \
+	    if [ "$$(id -u)" = 0 ]; then become=; \
+	    elif sudo -n true 2> /dev/null; then become=sudo; \
+	    else echo "python3-venv is missing; type: sudo apt-get install python3-venv"; exit 1; fi; \
+	    echo "installing python3-venv"; \
+	    $$become $$apt install -y -qq python3-venv > /dev/null 2>&1 || \
+	        { $$become $$apt update -qq && $$become $$apt install -y -qq python3-venv > /dev/null; }; \
+	fi
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)

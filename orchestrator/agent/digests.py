@@ -1,0 +1,103 @@
+"""Lines by which two places prove that they are equal: one per folder, the same on both when it is.
+
+From the indexes a line costs nothing to make: digests over names, flags and sidecars (the
+uidlist among them: UIDs and UIDVALIDITY) are kept up with every change. `deep` makes a line
+from the disk instead, reading every body.
+
+Invariant: equal lines mean equal folders, but for a collision of 64-bit digests.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from typing import Any, Dict, Iterable, List, NamedTuple, Protocol, Tuple
+
+from . import beneath, maildir
+from .beneath import NotRegular, Outside, Root
+from .hashing import sha256_of
+from .wire import text
+
+
+class Line(NamedTuple):
+    path: bytes
+    account: bytes
+    maildir: bool
+    messages: int
+    digest: int
+    sidecars: int
+    names: List[Tuple[bytes, int, bytes, str]]  # (base, sub, info, SHA-256 of size, mtime and body) where asked for
+
+    def packed(self) -> List[Any]:
+        names = [[text(base), sub, text(info), proof] for base, sub, info, proof in self.names]
+        return [text(self.path), text(self.account), int(self.maildir), self.messages,
+                f"{self.digest:016x}", f"{self.sidecars:016x}", names]  # fmt: skip
+
+
+class HasDigest(Protocol):
+    path: bytes
+    account: bytes
+    maildir: bool
+    messages: int
+    digest: int
+
+
+class HasCrc(Protocol):
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def crc(self) -> int: ...
+
+
+def lines(folders: Iterable[Tuple[int, HasDigest]], sidecars: Iterable[Tuple[int, HasCrc]]) -> List[Line]:
+    """A line per folder from what an index knows; both are given with the folder's number in that index."""
+    of: Dict[int, int] = {}
+    for number, row in sidecars:
+        value = blake2b(b"%b\0%d\0%d" % (row.name, row.size, row.crc), digest_size=8).digest()
+        of[number] = of.get(number, 0) ^ int.from_bytes(value, "big")
+    found = [
+        Line(f.path, f.account, f.maildir, f.messages, f.digest, of.get(number, 0), [])
+        for number, f in folders
+        if b"\0" not in f.path
+    ]
+    return sorted(found, key=lambda line: line.path)
+
+
+def deep(root: Root, path: bytes, account: bytes, is_maildir: bool, names: bool) -> Line:
+    """A folder's line from the disk: every name, flag, size, mtime and body. Sidecars aren't in it."""
+    if not is_maildir:
+        return Line(path, account, False, 0, 0, 0, [])
+    found = []
+    new_fd, cur_fd = root.held(path + b"/new"), root.held(path + b"/cur")
+    try:
+        listed, _, _ = maildir.list_messages(new_fd, cur_fd)
+        for base, (sub, info, _) in listed.items():
+            found.append((base, sub, info, _proof(cur_fd if sub else new_fd, base + info)))
+    finally:
+        os.close(new_fd)
+        os.close(cur_fd)
+    count, total = from_names(found)
+    return Line(path, account, True, count, total, 0, sorted(found) if names else [])
+
+
+def from_names(rows: Iterable[Tuple[bytes, int, bytes, str]]) -> Tuple[int, int]:
+    """(messages, digest) of a folder's (base, sub, info, proof) rows."""
+    total = count = 0
+    for base, sub, info, proof in rows:
+        row = blake2b(b"%d\0%b\0%b\0%b" % (sub, base, info, proof.encode()), digest_size=8).digest()
+        total ^= int.from_bytes(row, "big")
+        count += 1
+    return count, total
+
+
+def _proof(dirfd: int, name: bytes) -> str:
+    try:
+        fd, found = beneath.open_with_stat(dirfd, name)
+    except (OSError, Outside, NotRegular) as error:
+        return f"unreadable: {type(error).__name__}"
+    try:
+        return sha256_of(fd, found.st_size, b"%d %d\n" % (found.st_size, found.st_mtime_ns))
+    finally:
+        os.close(fd)

@@ -1,0 +1,334 @@
+"""The source's change log: a row per folder, placement and sidecar, with the `seq` of its last change.
+
+A passive place asks for all rows beyond its cursor; a row that changed twice stands once,
+at its newest seq, so the log never grows with time. What went away is a removal: a row of
+its own, dropped when the thing comes back.
+
+Invariant: seqs are given out in the order in which the changes may be applied, and none is
+offered before it is durable (`commit`). No file of the store is touched here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import uuid
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from . import index
+from .delta import Listing, signed, unsigned
+
+VERSION = 1
+MESSAGE, SIDECAR, FOLDER = 0, 1, 2
+MAX_REMOVALS = 2_000_000
+
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE folder(
+  fid INTEGER PRIMARY KEY, account BLOB NOT NULL, path BLOB NOT NULL UNIQUE, maildir INTEGER NOT NULL,
+  inode INTEGER NOT NULL, mode INTEGER NOT NULL, owner INTEGER NOT NULL, grp INTEGER NOT NULL,
+  dir_sig TEXT NOT NULL, new_sig TEXT NOT NULL, cur_sig TEXT NOT NULL,
+  digest INTEGER NOT NULL, messages INTEGER NOT NULL, seq INTEGER NOT NULL);
+CREATE INDEX folder_seq ON folder(seq);
+CREATE TABLE placement(
+  fid INTEGER NOT NULL, base BLOB NOT NULL, sub INTEGER NOT NULL, info BLOB NOT NULL, inode INTEGER NOT NULL,
+  size INTEGER NOT NULL, mtime INTEGER NOT NULL, mode INTEGER NOT NULL, owner INTEGER NOT NULL, grp INTEGER NOT NULL,
+  origin INTEGER, seq INTEGER NOT NULL, PRIMARY KEY(fid, base)) WITHOUT ROWID;
+CREATE INDEX placement_seq ON placement(seq);
+CREATE TABLE sidecar(
+  fid INTEGER NOT NULL, name BLOB NOT NULL, sig TEXT NOT NULL, link BLOB, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
+  mode INTEGER NOT NULL, owner INTEGER NOT NULL, grp INTEGER NOT NULL, rewrites INTEGER NOT NULL,
+  crc INTEGER NOT NULL, tail INTEGER NOT NULL, uidvalidity INTEGER, next_uid INTEGER, last_uid INTEGER,
+  seq INTEGER NOT NULL, PRIMARY KEY(fid, name)) WITHOUT ROWID;
+CREATE INDEX sidecar_seq ON sidecar(seq);
+CREATE TABLE removal(
+  seq INTEGER PRIMARY KEY, fid INTEGER NOT NULL, what INTEGER NOT NULL, name BLOB NOT NULL,
+  moved INTEGER NOT NULL, exempt INTEGER NOT NULL, account BLOB NOT NULL);
+CREATE INDEX removal_name ON removal(fid, name);
+CREATE TABLE later(fid INTEGER NOT NULL, name BLOB NOT NULL, sidecar INTEGER NOT NULL, PRIMARY KEY(fid, name)) WITHOUT ROWID;
+CREATE TABLE clock(seq INTEGER PRIMARY KEY, at REAL NOT NULL);
+"""
+
+
+class Placement(NamedTuple):
+    """One message in one folder, as it was last seen. Times in ns; `origin` is the folder where
+    the same file stood before, if it was seen to move or to be linked."""
+
+    fid: int
+    base: bytes
+    sub: int
+    info: bytes
+    inode: int
+    size: int
+    mtime: int
+    mode: int
+    owner: int
+    group: int
+    origin: Optional[int]
+    seq: int
+
+
+class Sidecar(NamedTuple):
+    """One sidecar. `size` is the length that counts (a uidlist's torn tail doesn't), `crc` is over
+    it, `rewrites` grows when the file was replaced and not appended to, `tail` is the crc of the
+    last KiB, by which an append is told from a rewrite."""
+
+    fid: int
+    name: bytes
+    sig: str
+    link: Optional[bytes]
+    size: int
+    mtime: int
+    mode: int
+    owner: int
+    group: int
+    rewrites: int
+    crc: int
+    tail: int
+    uidvalidity: Optional[int]
+    next_uid: Optional[int]
+    last_uid: Optional[int]
+    seq: int
+
+
+class Removal(NamedTuple):
+    seq: int
+    fid: int
+    what: int
+    name: bytes
+    moved: int
+    exempt: int
+    account: bytes
+
+
+class FolderRow(NamedTuple):
+    fid: int
+    account: bytes
+    path: bytes
+    maildir: int
+    inode: int
+    mode: int
+    owner: int
+    group: int
+    dir_sig: str
+    new_sig: str
+    cur_sig: str
+    digest: int
+    messages: int
+    seq: int
+
+
+_PLACEMENT = "INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+_SIDECAR = "INSERT OR REPLACE INTO sidecar VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_FOLDER = "INSERT OR REPLACE INTO folder VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+class Log:
+    """The change log of one store. One thread."""
+
+    def __init__(self, path: str) -> None:
+        self._db = index.open_index(path, SCHEMA, VERSION)
+        self.meta = index.Meta(self._db)
+        self._open = False
+        if self.meta.get("id") is None:
+            self.begin()
+            self.meta.set(id=uuid.uuid4().hex, head=0, next_fid=1, horizon=0)
+            self.commit()
+        self.head: int = self.meta.get("head")
+        self.id: str = self.meta.get("id")
+        self._committed = self.head
+        self._next_fid: int = self.meta.get("next_fid")
+        self._has_removals = self._db.execute("SELECT 1 FROM removal LIMIT 1").fetchone() is not None
+
+    # --- transactions -----------------------------------------------------------------
+
+    def begin(self) -> None:
+        if not self._open:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._open = True
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable, and note when the newest seqs were given out."""
+        if not self._open:
+            return
+        if self.meta.get("head", 0) != getattr(self, "head", 0):
+            self._db.execute("INSERT OR REPLACE INTO clock VALUES (?, ?)", (self.head, time.time()))
+            self.meta.set(head=self.head, next_fid=self._next_fid)
+        self._db.execute("COMMIT")
+        self._open = False
+        self._committed = getattr(self, "head", 0)
+
+    @property
+    def uncommitted(self) -> bool:
+        return self._open
+
+    def close(self) -> None:
+        self.commit()
+        self._db.close()
+
+    def tick(self) -> int:
+        """The next seq."""
+        self.begin()
+        self.head += 1
+        return self.head
+
+    def new_fid(self) -> int:
+        self.begin()
+        self._next_fid += 1
+        return self._next_fid - 1
+
+    # --- folders ----------------------------------------------------------------------
+
+    def folders(self) -> List[FolderRow]:
+        rows = self._db.execute("SELECT * FROM folder")
+        return [FolderRow(*row[:11], unsigned(row[11]), *row[12:]) for row in rows]
+
+    def put_folder(self, row: FolderRow) -> None:
+        self.begin()
+        self._db.execute(_FOLDER, row._replace(digest=signed(row.digest)))
+
+    def drop_folder(self, fid: int) -> None:
+        """Forget a folder and all that stood in it; the caller has recorded the removals."""
+        self.begin()
+        for table in ("folder", "placement", "sidecar"):
+            self._db.execute(f"DELETE FROM {table} WHERE fid=?", (fid,))
+
+    # --- placements -------------------------------------------------------------------
+
+    def listing(self, fid: int) -> Listing:
+        rows = self._db.execute("SELECT base, sub, info, inode FROM placement WHERE fid=?", (fid,))
+        return {base: (sub, info, inode) for base, sub, info, inode in rows}
+
+    def placement(self, fid: int, base: bytes) -> Optional[Placement]:
+        row = self._db.execute("SELECT * FROM placement WHERE fid=? AND base=?", (fid, base)).fetchone()
+        return None if row is None else Placement(*row)
+
+    def put_placements(self, rows: Sequence[Placement], fresh: bool) -> None:
+        """Write rows; `fresh` says that some weren't there before, so that their removals are void."""
+        self.begin()
+        self._db.executemany(_PLACEMENT, rows)
+        if fresh and self._has_removals:
+            self._db.executemany(
+                "DELETE FROM removal WHERE fid=? AND name=? AND what=0", [(row.fid, row.base) for row in rows]
+            )
+
+    def rename_placements(self, rows: Sequence[Tuple[int, bytes, int, int, bytes]]) -> None:
+        """(sub, info, seq, fid, base) of messages whose flags changed."""
+        self.begin()
+        self._db.executemany("UPDATE placement SET sub=?, info=?, seq=? WHERE fid=? AND base=?", rows)
+
+    def restamp(self, fid: int, base: bytes) -> bool:
+        """Offer a placement again."""
+        self.begin()
+        done = self._db.execute("UPDATE placement SET seq=? WHERE fid=? AND base=?", (self.tick(), fid, base))
+        return done.rowcount > 0
+
+    def twin(self, fids: str, fid: int, base: bytes, inode: int) -> Optional[int]:
+        """The folder among `fids` (a list for SQL) other than `fid` that holds this file under this base name."""
+        row = self._db.execute(
+            f"SELECT fid FROM placement WHERE base=? AND fid IN ({fids}) AND inode=? AND fid<>?", (base, inode, fid)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def drop_placements(self, fid: int, bases: Iterable[bytes]) -> None:
+        self.begin()
+        self._db.executemany("DELETE FROM placement WHERE fid=? AND base=?", [(fid, base) for base in bases])
+
+    # --- sidecars ---------------------------------------------------------------------
+
+    def sidecars(self, fid: int) -> Dict[bytes, Sidecar]:
+        rows = self._db.execute("SELECT * FROM sidecar WHERE fid=?", (fid,))
+        return {row[1]: Sidecar(*row) for row in rows}
+
+    def all_sidecars(self) -> Iterator[Sidecar]:
+        return (Sidecar(*row) for row in self._db.execute("SELECT * FROM sidecar"))
+
+    def put_sidecar(self, row: Sidecar) -> None:
+        self.begin()
+        self._db.execute(_SIDECAR, row)
+        if self._has_removals:
+            self._db.execute("DELETE FROM removal WHERE fid=? AND name=? AND what=1", (row.fid, row.name))
+
+    def drop_sidecar(self, fid: int, name: bytes) -> None:
+        self.begin()
+        self._db.execute("DELETE FROM sidecar WHERE fid=? AND name=?", (fid, name))
+
+    # --- removals ---------------------------------------------------------------------
+
+    def put_removals(self, rows: Sequence[Removal]) -> None:
+        self.begin()
+        self._db.executemany("INSERT INTO removal VALUES (?,?,?,?,?,?,?)", rows)
+        self._has_removals = self._has_removals or bool(rows)
+
+    def prune(self, keep: int = MAX_REMOVALS) -> None:
+        """Drop the oldest removals beyond `keep`; whoever's cursor is older compares everything."""
+        row = self._db.execute("SELECT seq FROM removal ORDER BY seq DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
+        if row is not None:
+            self.begin()
+            self._db.execute("DELETE FROM removal WHERE seq<=?", row)
+            self.meta.set(horizon=row[0])
+        self._db.execute("DELETE FROM clock WHERE seq < (SELECT max(seq) FROM clock) - 1000000")
+
+    # --- what couldn't be read --------------------------------------------------------
+
+    def put_later(self, fid: int, name: bytes, sidecar: bool) -> None:
+        """Remember something that can't be read now; the next audit offers it again."""
+        self.begin()
+        self._db.execute("INSERT OR REPLACE INTO later VALUES (?, ?, ?)", (fid, name, int(sidecar)))
+
+    def take_later(self) -> List[Tuple[int, bytes, bool]]:
+        rows = [(fid, name, bool(sidecar)) for fid, name, sidecar in self._db.execute("SELECT * FROM later")]
+        if rows:
+            self.begin()
+            self._db.execute("DELETE FROM later")
+        return rows
+
+    # --- what a cursor lacks ----------------------------------------------------------
+
+    def placements_after(self, seq: int, limit: int) -> List[Placement]:
+        rows = self._db.execute("SELECT * FROM placement WHERE seq>? ORDER BY seq LIMIT ?", (seq, limit))
+        return [Placement(*row) for row in rows]
+
+    def folders_between(self, after: int, upto: int) -> List[FolderRow]:
+        rows = self._db.execute("SELECT * FROM folder WHERE seq>? AND seq<=? ORDER BY path", (after, upto))
+        return [FolderRow(*row) for row in rows]
+
+    def sidecars_between(self, after: int, upto: int) -> List[Sidecar]:
+        rows = self._db.execute("SELECT * FROM sidecar WHERE seq>? AND seq<=?", (after, upto))
+        return [Sidecar(*row) for row in rows]
+
+    def sidecars_of(self, fid: int, after: int) -> List[Sidecar]:
+        rows = self._db.execute("SELECT * FROM sidecar WHERE fid=? AND seq>?", (fid, after))
+        return [Sidecar(*row) for row in rows]
+
+    def removals_after(self, seq: int, limit: int) -> List[Removal]:
+        rows = self._db.execute("SELECT * FROM removal WHERE seq>? ORDER BY seq LIMIT ?", (seq, limit))
+        return [Removal(*row) for row in rows]
+
+    def pending(self, live: int, dead: int) -> Tuple[int, Optional[float]]:
+        """(rows that these cursors lack, when the oldest of them was found, in seconds since the epoch)."""
+        count = 0
+        for table, after in (("folder", live), ("placement", live), ("sidecar", live), ("removal", dead)):
+            count += self._db.execute(f"SELECT count(*) FROM {table} WHERE seq>?", (after,)).fetchone()[0]
+        if not count:
+            return 0, None
+        oldest = self._oldest(live, dead)
+        row = self._db.execute("SELECT at FROM clock WHERE seq>=? ORDER BY seq LIMIT 1", (oldest,)).fetchone()
+        return count, (row[0] if row else time.time())
+
+    def _oldest(self, live: int, dead: int) -> int:
+        found = []
+        for table, after in (("folder", live), ("placement", live), ("sidecar", live), ("removal", dead)):
+            row = self._db.execute(f"SELECT min(seq) FROM {table} WHERE seq>?", (after,)).fetchone()
+            if row[0] is not None:
+                found.append(int(row[0]))
+        return min(found)
+
+
+def log_path(state: str, store: str) -> str:
+    return os.path.join(state, store, "source.sqlite")
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    return "locked" in str(error)

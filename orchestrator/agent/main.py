@@ -1,0 +1,272 @@
+"""The agent's front door: arguments in, one conversation on standard input and output.
+
+    python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication]
+
+Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
+replication verbs on these stores, whatever the controller asks for. There is no verb that
+starts a command.
+
+Invariant: a store that isn't in `--stores` is never opened; a request that is refused says so
+on standard error too, where sshd's and systemd's logs find it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from typing import Any, Callable, Dict, List, Optional, Union
+
+from . import VERSION, marker
+from .beneath import Root
+from .marker import Marker
+from .serve import Answer, Desk, Fault, Outlet, Verb, Work, args
+from .sink import Sink
+from .source import Source
+from .wire import Frame, Garbled, Kind
+
+Side = Union[Source, Sink]
+
+
+class Agent:
+    """One conversation's stores, and the verbs that work on them."""
+
+    def __init__(self, desk: Desk, state: str, stores: Optional[List[str]], allow: List[str]) -> None:
+        self._desk = desk
+        self._state = state
+        self._stores = stores
+        self._allow = allow
+        self._open: Dict[str, Side] = {}
+        self._waker: Optional[Waker] = None
+        desk.verbs.update(self._verbs())
+        desk.oneway[Kind.BODY] = self._body
+        desk.oneway[Kind.CREDIT] = self._credit
+        desk.background = self._background
+
+    def close(self) -> None:
+        if self._waker is not None:
+            self._waker.close()
+        for side in self._open.values():
+            side.close()
+        self._open.clear()
+
+    def _verbs(self) -> Dict[str, Verb]:
+        source: Dict[str, Callable[[Source, Dict[str, Any], Frame], Union[Answer, Work]]] = {
+            "status": lambda s, h, _: s.status(h),
+            "offer": lambda s, h, _: s.offer(h),
+            "fetch": lambda s, h, f: s.fetch(h, f),
+            "audit": lambda s, h, _: s.audit(h),
+            "again": lambda s, h, _: s.again(h["rows"]),
+            "retire": lambda s, h, _: s.retire(h["account"]),
+            "digests": lambda s, h, _: s.digests(h),
+            "accept-file-system": lambda s, _h, _: s.accept_file_system(),
+        }
+        sink: Dict[str, Callable[[Sink, Dict[str, Any], Frame], Union[Answer, Work]]] = {
+            "status": lambda s, _h, _: Answer(s.describe()),
+            "consider": lambda s, h, f: s.consider(h, f),
+            "plan": lambda s, h, f: s.plan(h, f),
+            "permit": lambda s, h, _: s.permit(float(h["seconds"])),
+            "sweep": lambda s, h, _: s.sweep(h.get("hold") or {}, bool(h.get("count_only"))),
+            "adopt": lambda s, _h, _: s.adopt(),
+            "release": lambda s, h, _: s.release(h["account"]),
+            "recall": lambda s, h, _: s.recall(h["account"], float(h["seconds"]), h["reason"]),
+            "undelete": lambda s, h, _: s.undelete(h),
+            "digests": lambda s, h, _: s.digests(h),
+        }
+        verbs: Dict[str, Verb] = {
+            "store.look": self._look,
+            "store.init": self._init,
+            "store.open": self._open_store,
+            "store.close": self._close_store,
+        }
+        for name, of_source in source.items():
+            verbs[f"source.{name}"] = self._on(Source, of_source)
+        for name, of_sink in sink.items():
+            verbs[f"sink.{name}"] = self._on(Sink, of_sink)
+        return verbs
+
+    def _on(self, kind: type, action: Callable[[Any, Dict[str, Any], Frame], Union[Answer, Work]]) -> Verb:
+        def verb(head: Dict[str, Any], frame: Frame) -> Union[Answer, Work]:
+            side = self._open.get(head.get("store", ""))
+            if not isinstance(side, kind):
+                raise Fault("not-open", f"store {head.get('store')!r:.200} isn't open as {kind.__name__.lower()}")
+            try:
+                return action(side, head, frame)
+            except (KeyError, TypeError, ValueError) as error:
+                raise Fault("bad-request", f"{head.get('verb')}: {type(error).__name__}: {error}") from error
+
+        return verb
+
+    # --- stores -----------------------------------------------------------------------
+
+    def _permitted(self, head: Dict[str, Any]) -> str:
+        (store,) = args(head, store=str)
+        path: str = os.path.normpath(store)
+        if "replication" not in self._allow or (self._stores is not None and path not in self._stores):
+            sys.stderr.write(f"mailmirror agent: refused {head.get('verb')} on {path!r}: not allowed to this key\n")
+            sys.stderr.flush()
+            raise Fault(
+                "not-allowed", f"this key may not work on {path}", "See the stores that its authorized_keys line names."
+            )
+        return path
+
+    def _look(self, head: Dict[str, Any], _: Frame) -> Answer:
+        """What stands at a root: its marker, whether it is empty, whether it is a Maildir itself."""
+        path = self._permitted(head)
+        if not os.path.isdir(path):
+            raise Fault("no-root", f"{path} isn't a directory on this host", "Create it, or correct mm_stores.")
+        root = Root(path)
+        try:
+            found = marker.read(root)
+            names = [name for name in os.listdir(root.fd) if name not in (".mailmirror", "lost+found")]
+            maildir = "cur" in names and "new" in names
+            return Answer({"marker": found.head() if found else None, "empty": not names, "maildir": maildir})
+        finally:
+            root.close()
+
+    def _init(self, head: Dict[str, Any], _: Frame) -> Answer:
+        """Lay the first marker down. One that is there already is never changed by this."""
+        path = self._permitted(head)
+        store, pair, place, role, epoch = args(head, store_id=str, pair=str, place=str, role=str, epoch=int)
+        if role not in (marker.ACTIVE, marker.PASSIVE):
+            raise Fault("bad-request", f"no role {role!r:.40}")
+        root = Root(path)
+        try:
+            found = marker.read(root)
+            if found is not None:
+                if (found.store, found.role) != (store, role):
+                    raise Fault(
+                        "marked", f"{path} is marked already: store {found.store}, {found.role}",
+                        "Look at ROOT/.mailmirror/store.json; only an operator may remove it.",
+                    )  # fmt: skip
+                return Answer({"marker": found.head(), "made": False})
+            fresh = Marker(store, pair, place, role, epoch, 1, marker.boot_id())
+            marker.write(root, fresh)
+            return Answer({"marker": fresh.head(), "made": True})
+        finally:
+            root.close()
+
+    def _open_store(self, head: Dict[str, Any], _: Frame) -> Answer:
+        path = self._permitted(head)
+        (side,) = args(head, side=str)
+        if path in self._open:
+            self._open.pop(path).close()
+        if side == "source":
+            source = Source(self._desk, path, self._state, head)
+            self._open[path] = source
+            if self._waker is None:
+                self._waker = Waker(self._desk)
+            self._waker.watch(source)
+            return Answer(source.describe())
+        sink = Sink(self._desk, path, self._state, head)
+        self._open[path] = sink
+        lost = [[fid, base.decode("latin-1"), False] for fid, base in sink.lost[:5000]]
+        return Answer({**sink.describe(), "again": lost})
+
+    def _close_store(self, head: Dict[str, Any], _: Frame) -> Answer:
+        side = self._open.pop(self._permitted(head), None)
+        if side is not None:
+            side.close()
+        return Answer({})
+
+    # --- what comes unasked -----------------------------------------------------------
+
+    def _body(self, frame: Frame) -> None:
+        for side in self._open.values():
+            if isinstance(side, Sink) and side.expects(frame.head.get("b")):
+                side.body(frame)
+                return
+        raise Garbled(f"bodies of a batch that nobody waits for: {frame.head.get('b')!r:.20}")
+
+    def _credit(self, frame: Frame) -> None:
+        side = self._open.get(str(frame.head.get("store", "")))
+        if isinstance(side, Source):
+            side.offers.credit(int(frame.head["g"]), int(frame.head["bytes"]))
+
+    def _background(self) -> Optional[float]:
+        delays = []
+        for side in list(self._open.values()):
+            delay = side.background()
+            if delay is not None:
+                delays.append(delay)
+        if self._waker is not None:
+            self._waker.rearm()
+        return min(delays) if delays else None
+
+
+class Waker:
+    """A thread that waits for a watch to have something, and wakes the worker."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._armed = threading.Event()
+        self._sources: List[Source] = []
+        self._wake, self._woken = socket.socketpair()
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def watch(self, source: Source) -> None:
+        self._sources.append(source)
+        self._wake.send(b"x")
+
+    def rearm(self) -> None:
+        self._armed.set()
+
+    def close(self) -> None:
+        self._sources.clear()
+        self._armed.set()
+        self._wake.close()
+
+    def _run(self) -> None:
+        while True:
+            fds = [fd for source in self._sources for fd in [source.watch.fileno()] if fd is not None]
+            try:
+                ready, _, _ = select.select([self._woken, *fds], [], [])
+            except (OSError, ValueError):
+                return
+            if self._woken in ready and not self._woken.recv(100):
+                return
+            self._armed.clear()
+            self._desk.wake()
+            self._armed.wait()
+
+
+def default_state() -> str:
+    """Where the agent keeps its indexes: a system directory for root, the user's own otherwise."""
+    if os.geteuid() == 0:
+        return "/var/lib/mailmirror-agent"
+    return os.path.join(os.path.expanduser("~"), ".local/state/mailmirror-agent")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(prog="mailmirror-agent", description="mailmirror's part on a mail host")
+    parser.add_argument("--state", default="", help="directory for indexes (default: by user)")
+    parser.add_argument("--stores", default=None, help="roots, comma-separated; without it any that is asked for")
+    parser.add_argument("--allow", default="replication", help="what may be done: replication")
+    parser.add_argument("--version", action="version", version=VERSION)
+    options = parser.parse_args(argv)
+    # Frames own the real standard output; a stray print must not tear one.
+    outlet = os.dup(1)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    stores = None if options.stores is None else [os.path.normpath(each) for each in options.stores.split(",") if each]
+    allow = [each for each in options.allow.split(",") if each]
+    hello = {
+        "python": "%d.%d.%d" % sys.version_info[:3], "host": socket.gethostname(), "boot": marker.boot_id(),
+        "uid": os.geteuid(), "allow": allow, "stores": stores,
+    }  # fmt: skip
+    desk = Desk(0, Outlet(outlet), hello)
+    agent = Agent(desk, os.path.abspath(options.state or default_state()), stores, allow)
+    os.umask(0)
+    try:
+        desk.run()
+    finally:
+        agent.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

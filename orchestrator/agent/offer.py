@@ -1,0 +1,358 @@
+"""What a cursor lacks, put together for a passive place, and the bodies that it asks for.
+
+A cursor is two numbers: `live` (folders, sidecars, placements) and `dead` (removals). Removals
+are offered only when nothing live is left, so that a message that moved is never missed in its
+old folder before it stands in its new one. A folder's sidecars come with its first messages,
+whatever their own seq: keywords and uidlist rows must be there before the names that need them.
+
+Invariant: nothing is offered that isn't durable in the log. A body is read from the very file
+that was offered (inode, size, mtime); anything else is told as vanished and comes again with
+what it has become.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+import zlib
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+from . import beneath
+from .beneath import NotRegular, Outside, Root
+from .hashing import sha256_of
+from .log import MESSAGE, Log, Placement, Removal, Sidecar
+from .scan import Scanner
+from .serve import Answer, Desk, Fault, Work
+from .sidecar import read_range
+from .wire import Frame, Kind, pack, text, unpack
+
+BUNDLE = 512 << 10
+"""Bytes of bodies in one frame; a larger message is cut into parts of this size."""
+KEEP_BATCHES = 32
+
+Item = Union[Placement, Sidecar]
+
+
+class Batch(NamedTuple):
+    """An offer that may be fetched from. Items are numbered: placements first, then sidecars."""
+
+    placements: List[Placement]
+    sidecars: List[Sidecar]
+
+    def item(self, number: int) -> Item:
+        if not 0 <= number < len(self.placements) + len(self.sidecars):
+            raise Fault("bad-request", f"no item {number} was offered")
+        if number < len(self.placements):
+            return self.placements[number]
+        return self.sidecars[number - len(self.placements)]
+
+
+class Offers:
+    """One store's offers and bodies, for one conversation."""
+
+    def __init__(self, root: Root, log: Log, scanner: Scanner, desk: Desk, store: str) -> None:
+        self._root, self._log, self._scanner, self._desk, self._store = root, log, scanner, desk, store
+        self._batches: "OrderedDict[int, Batch]" = OrderedDict()
+        self._credit: Dict[int, int] = {}
+        self._allowed_at = 0.0  # when the bandwidth limit lets the next frame out
+
+    # --- offering ---------------------------------------------------------------------
+
+    def offer(self, number: int, live: int, dead: int, rows: int, size: int, deletes: bool) -> Answer:
+        """The next batch beyond (live, dead): at most `rows` placements and about `size` bytes of bodies."""
+        self._log.commit()
+        placements = self._within(self._log.placements_after(live, rows + 1), rows, size)
+        more = self._log.placements_after(placements[-1].seq if placements else live, 1)
+        upto = placements[-1].seq if more else self._log.head
+        folders = self._log.folders_between(live, upto)
+        fids = {row.fid for row in placements}
+        known = {row.fid for row in folders}
+        sidecars = {(row.fid, row.name): row for row in self._log.sidecars_between(live, upto)}
+        for fid in fids:
+            for sidecar in self._log.sidecars_of(fid, live):
+                sidecars[sidecar.fid, sidecar.name] = sidecar
+        needed = {fid for fid, _ in sidecars} | fids
+        tree = self._scanner.tree.by_fid
+        rows_of_folders = folders + [tree[fid].row() for fid in needed - known if fid in tree]
+        removals = self._log.removals_after(dead, 100_000) if deletes and not more else []
+        batch = Batch(placements, list(sidecars.values()))
+        self._batches[number] = batch
+        while len(self._batches) > KEEP_BATCHES:
+            self._batches.popitem(last=False)
+        return self._answer(number, batch, rows_of_folders, removals, upto, dead, bool(more))
+
+    @staticmethod
+    def _within(placements: List[Placement], rows: int, size: int) -> List[Placement]:
+        total = 0
+        for count, row in enumerate(placements):
+            total += row.size
+            if count == rows or (count and total > size):
+                return placements[:count]
+        return placements
+
+    def _answer(
+        self, number: int, batch: Batch, folders: List[Any], removals: List[Removal], upto: int, dead: int, more: bool
+    ) -> Answer:
+        by_fid: Dict[int, List[Any]] = {}
+        for row in batch.placements:
+            by_fid.setdefault(row.fid, []).append(
+                [text(row.base), row.sub, text(row.info), row.inode, row.size, row.mtime,
+                 row.mode, row.owner, row.group, row.origin]
+            )  # fmt: skip
+        value = {
+            "folders": [
+                [f.fid, text(f.account), text(f.path), f.maildir, f.mode, f.owner, f.group] for f in folders if b"\0" not in f.path
+            ],
+            "placements": list(by_fid.items()),
+            "order": _order(batch.placements, by_fid),
+            "sidecars": [
+                [s.fid, text(s.name), None if s.link is None else text(s.link), s.size, s.mtime, s.mode, s.owner, s.group,
+                 s.rewrites, s.crc, s.uidvalidity, s.next_uid]
+                for s in batch.sidecars
+            ],
+            "removals": [[r.fid, r.what, text(r.name), r.moved, r.exempt, text(r.account)] for r in removals],
+        }  # fmt: skip
+        blob, deflated = pack(value)
+        head = {
+            "batch": number,
+            "live": upto,
+            "dead": removals[-1].seq if removals else dead,
+            "more": more,
+            "rows": len(batch.placements),
+            "items": len(batch.placements) + len(batch.sidecars),
+            "changes": len(folders) + len(batch.placements) + len(batch.sidecars) + len(removals),
+            "bytes": sum(row.size for row in batch.placements),
+            "deaths": self._deaths(removals),
+            **self._owners(batch, folders),
+        }
+        return Answer(head, blob, deflated)
+
+    def _owners(self, batch: Batch, folders: List[Any]) -> Dict[str, Dict[str, str]]:
+        """Names of the users and groups that occur: numbers may differ from host to host."""
+        rows: List[Any] = [*batch.placements, *batch.sidecars, *folders]
+        users = {str(uid): _user(uid) for uid in {row.owner for row in rows}}
+        groups = {str(gid): _group(gid) for gid in {row.group for row in rows}}
+        return {"users": {k: v for k, v in users.items() if v}, "groups": {k: v for k, v in groups.items() if v}}
+
+    def _deaths(self, removals: List[Removal]) -> List[Tuple[str, int, int]]:
+        """(account, removals that count against its budget, its messages now), for the firewall."""
+        counts: Dict[bytes, int] = {}
+        tree = self._scanner.tree
+        for row in removals:
+            counts.setdefault(row.account, 0)
+            if row.what == MESSAGE and not row.moved and not row.exempt:
+                counts[row.account] += 1
+        return [(text(a), n, sum(tree.by_fid[f].messages for f in tree.of_account.get(a, ()))) for a, n in counts.items()]
+
+    # --- bodies -----------------------------------------------------------------------
+
+    def credit(self, group: int, count: int) -> None:
+        self._credit[group] = self._credit.get(group, 0) + count
+        self._desk.hurry()
+
+    def fetch(self, number: int, group: int, request: Frame, level: int, rate: Optional[float]) -> Work:
+        """Send the bodies of a batch that are asked for; yields while credit or bandwidth is short.
+
+        The request's blob: {"plain": [[first, last], ...], "from": [[item, offset], ...],
+        "unless": [[item, [sha256, ...]], ...]}. BODY heads: "w" [item, length, ...] whole bodies in
+        the blob's order; "p" [item, offset, length, total] a part; "v" items that vanished; "s"
+        [[item, k], ...] bodies whose SHA-256 is the k-th that was named; "e" [[item, why], ...].
+        """
+        batch = self._batches.get(number)
+        wanted = unpack(request)
+        if batch is None or not isinstance(wanted, dict):
+            raise Fault("bad-request", f"batch {number} wasn't offered in this conversation", "Offer it again.")
+        out = _Bundle(number)
+        sent = 0
+        for item, start, unless in _wanted(wanted):
+            for part in self._body(batch.item(item), item, start, unless):
+                out.take(part)
+                if out.full:
+                    frame = out.frame(level)
+                    yield from self._wait(group, len(frame.blob), rate)
+                    self._desk.send(frame)
+                    sent += len(frame.blob)
+        if not out.empty:
+            frame = out.frame(level)
+            yield from self._wait(group, len(frame.blob), rate)
+            self._desk.send(frame)
+            sent += len(frame.blob)
+        return Answer({"batch": number, "bytes": sent})
+
+    def _wait(self, group: int, size: int, rate: Optional[float]) -> Iterator[Optional[float]]:
+        yield None
+        while self._credit.get(group, 0) < 0:
+            yield 1.0
+        self._credit[group] = self._credit.get(group, 0) - size
+        if rate:
+            now = time.monotonic()
+            self._allowed_at = max(self._allowed_at, now - 0.1) + size / rate
+            while self._allowed_at > time.monotonic():
+                yield min(0.5, self._allowed_at - time.monotonic())
+
+    def _body(self, item: Item, number: int, start: int, unless: List[str]) -> Iterator["Part"]:
+        try:
+            fd, size = self._open(item)
+        except (OSError, Outside, NotRegular, KeyError) as error:
+            yield self._missed(item, number, error)
+            return
+        try:
+            if unless:
+                same = sha256_of(fd, size)
+                if same in unless:
+                    yield Part(number, "s", 0, 0, b"", unless.index(same))
+                    return
+            if size - start <= BUNDLE:
+                data = read_range(fd, start, size)
+                if len(data) != size - start:
+                    yield self._missed(item, number, None)
+                elif start:
+                    yield Part(number, "p", start, size, data, 0)
+                else:
+                    yield Part(number, "w", 0, size, data, 0)
+                return
+            for at in range(start, size, BUNDLE):
+                data = read_range(fd, at, min(at + BUNDLE, size))
+                if len(data) != min(BUNDLE, size - at):
+                    yield self._missed(item, number, None)
+                    return
+                yield Part(number, "p", at, size, data, 0)
+        except OSError as error:
+            yield self._missed(item, number, error)
+        finally:
+            os.close(fd)
+
+    def _open(self, item: Item) -> Tuple[int, int]:
+        """The file of an item and how many of its bytes count. Raises KeyError when it is another file now."""
+        folder = self._scanner.tree.by_fid[item.fid]
+        if isinstance(item, Sidecar):
+            fd, found = beneath.open_with_stat(self._root.open_dir(folder.path), item.name)
+            if found.st_size < item.size:
+                os.close(fd)
+                raise KeyError(item.name)
+            return fd, item.size
+        row: Optional[Placement] = item
+        for attempt in (1, 2):
+            if row is None:
+                break
+            try:
+                dirfd = self._root.open_dir(folder.path + (b"/cur" if row.sub else b"/new"))
+                fd, found = beneath.open_with_stat(dirfd, row.base + row.info)
+            except FileNotFoundError:
+                # Flags may have changed since the offer: the file is the same, its name is newer.
+                row = self._log.placement(item.fid, item.base) if attempt == 1 else None
+                continue
+            if (found.st_ino, found.st_size, found.st_mtime_ns) == (item.inode, item.size, item.mtime):
+                return fd, item.size
+            os.close(fd)
+            break
+        raise KeyError(item.base)
+
+    def _missed(self, item: Item, number: int, error: Optional[BaseException]) -> "Part":
+        """An item that can't be read as it was offered: gone or changed (it comes again), or unreadable."""
+        sidecar = isinstance(item, Sidecar)
+        name = item.name if isinstance(item, Sidecar) else item.base
+        folder = self._scanner.tree.by_fid.get(item.fid)
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and folder is not None:
+            why = f"can't be read: {error.strerror}"
+            self._scanner.problem(folder.path, name, why)
+            self._log.put_later(item.fid, name, sidecar)
+            return Part(number, "e", 0, 0, b"", 0, why)
+        self._scanner.again(item.fid, name, sidecar)
+        self._desk.wake()
+        return Part(number, "v", 0, 0, b"", 0)
+
+
+@lru_cache(maxsize=4096)
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""
+
+
+class Part(NamedTuple):
+    item: int
+    how: str
+    start: int
+    size: int
+    data: bytes
+    which: int
+    why: str = ""
+
+
+class _Bundle:
+    """Parts on their way into one BODY frame."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._clear()
+
+    def _clear(self) -> None:
+        self._parts: List[bytes] = []
+        self._size = 0
+        self._head: Dict[str, Any] = {"b": self._batch}
+
+    def take(self, part: Part) -> None:
+        if part.how == "w":
+            self._head.setdefault("w", []).extend((part.item, part.size))
+        elif part.how == "p":
+            self._head.setdefault("p", []).append((part.item, part.start, len(part.data), part.size))
+        elif part.how == "s":
+            self._head.setdefault("s", []).append((part.item, part.which))
+        elif part.how == "e":
+            self._head.setdefault("e", []).append((part.item, part.why))
+        else:
+            self._head.setdefault("v", []).append(part.item)
+        self._parts.append(part.data)
+        self._size += len(part.data) + 16
+
+    @property
+    def full(self) -> bool:
+        # Whole bodies stand before parts in the blob, so a bundle is closed behind a part.
+        return self._size >= BUNDLE or "p" in self._head
+
+    @property
+    def empty(self) -> bool:
+        return len(self._head) == 1
+
+    def frame(self, level: int) -> Frame:
+        blob, deflated = b"".join(self._parts), False
+        if level and len(blob) > 200:
+            small = zlib.compress(blob, level)
+            blob, deflated = (small, True) if len(small) < len(blob) else (blob, False)
+        frame = Frame(Kind.BODY, self._batch & 0xFFFFFFFF, self._head, blob, deflated)
+        self._clear()
+        return frame
+
+
+def _order(placements: List[Placement], by_fid: Dict[int, List[Any]]) -> List[int]:
+    """Item numbers in the order in which the grouped rows stand; empty when they are 0, 1, 2, ..."""
+    spots: Dict[int, List[int]] = {fid: [] for fid in by_fid}
+    for number, row in enumerate(placements):
+        spots[row.fid].append(number)
+    flat = [number for fid in by_fid for number in spots[fid]]
+    return [] if flat == list(range(len(flat))) else flat
+
+
+def _wanted(wanted: Dict[str, Any]) -> Iterator[Tuple[int, int, List[str]]]:
+    """(item, offset, digests) of each item that a fetch asks for."""
+    for first, last in wanted.get("plain", ()):
+        for item in range(int(first), int(last) + 1):
+            yield item, 0, []
+    for item, start in wanted.get("from", ()):
+        yield int(item), int(start), []
+    for item, unless in wanted.get("unless", ()):
+        yield int(item), 0, [str(digest) for digest in unless]

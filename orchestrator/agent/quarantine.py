@@ -1,0 +1,104 @@
+"""Where deleted mail stands on a passive place until `mm_undelete` has passed.
+
+On the same file system, below ROOT/.mailmirror/quarantine/<day>/, so that putting something
+in and taking it out is one rename. The ledger records what it was; the file's own name stays
+readable behind a number, so that a person can find it without any ledger.
+
+Invariant: what is put in was complete in the store, and leaves only by `release` or when its
+time is up; nothing is ever overwritten here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import List, Optional
+
+from . import beneath
+from .beneath import Root
+from .ledger import Kept, Ledger, Place
+from .marker import DIRECTORY
+
+HOME = DIRECTORY + b"/quarantine"
+
+
+class Quarantine:
+    """One store's quarantine. One thread."""
+
+    def __init__(self, root: Root, ledger: Ledger) -> None:
+        self._root = root
+        self._ledger = ledger
+        self._count = 0
+
+    def take(self, place: Place, what: int, sub: int, name: bytes, *, counted: bool, size: int = 0) -> bool:
+        """Move something of a folder in; False when it isn't there any more. An empty `name` is the folder itself."""
+        part = {0: b"/new", 1: b"/cur"}.get(sub, b"") if what == 0 else b""
+        if name:
+            source, entry = self._root.open_dir(place.path + part), name
+        else:
+            parent, _, entry = place.path.rpartition(b"/")
+            source = self._root.open_dir(parent)
+        now = time.time()
+        day = HOME + b"/" + time.strftime("%Y%m%d", time.gmtime(now)).encode()
+        self._root.make_dirs(day, 0o700)
+        self._count += 1
+        stored = day + b"/" + (b"%x-%x-" % (time.time_ns(), self._count) + entry)[:255]
+        try:
+            beneath.rename(source, entry, self._root.open_dir(day), stored.rpartition(b"/")[2])
+        except FileNotFoundError:
+            return False
+        self._ledger.put_kept(
+            [(now, place.account, place.path, what, sub, name, stored, int(counted), size)],
+        )
+        return True
+
+    def release(self, kept: Kept, target: int, name: bytes) -> bool:
+        """Move something back out, under `name` in the directory `target`; False when it is gone."""
+        day, _, entry = kept.stored.rpartition(b"/")
+        try:
+            beneath.link(self._root.open_dir(day), entry, target, name)
+            beneath.unlink(self._root.open_dir(day), entry)
+        except FileNotFoundError:
+            return False
+        finally:
+            self._ledger.drop_kept([kept.qid])
+        return True
+
+    def expire(self, keep_seconds: float, now: Optional[float] = None) -> int:
+        """Remove for good what has stood here for longer; how many that were."""
+        due = self._ledger.kept("at < ?", ((time.time() if now is None else now) - keep_seconds,))
+        for kept in due:
+            day, _, entry = kept.stored.rpartition(b"/")
+            try:
+                self._remove(self._root.open_dir(day), entry)
+            except FileNotFoundError:
+                continue
+        self._ledger.drop_kept(kept.qid for kept in due)
+        self._drop_empty_days()
+        return len(due)
+
+    def _drop_empty_days(self) -> None:
+        try:
+            home = self._root.open_dir(HOME)
+        except FileNotFoundError:
+            return
+        for day in beneath.entries(home):
+            path = HOME + b"/" + day
+            if not beneath.entries(self._root.open_dir(path)):
+                self._root.forget(path)
+                beneath.rmdir(home, day)
+
+    def _remove(self, parent: int, name: bytes) -> None:
+        """Remove a file or a whole directory, following no link."""
+        if not stat.S_ISDIR(beneath.stat(parent, name).st_mode):
+            beneath.unlink(parent, name)
+            return
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            names: List[bytes] = beneath.entries(fd)
+            for each in names:
+                self._remove(fd, each)
+        finally:
+            os.close(fd)
+        beneath.rmdir(parent, name)

@@ -1,0 +1,484 @@
+"""The scanner: the store as it stands, folder by folder, merged into the change log.
+
+Hints mark folders; the truth is the listing. Additions and renames are taken from any
+listing; what is missing counts only when the listing held still, and becomes a removal only
+when no folder of its account is still waiting to be scanned: a message that moved is then
+always found in its new place before it is missed in its old one (DESIGN section 6).
+
+Invariant: memory follows the largest folder, not the store. An account whose own directory
+is gone is never a removal of anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import time
+from collections import OrderedDict
+from typing import Callable, Dict, List, Optional, Set, Tuple
+
+from . import beneath, maildir, names
+from .beneath import Outside, Root
+from .delta import compare, digest
+from .log import FOLDER, MESSAGE, SIDECAR, Log, Placement, Removal
+from .maildir import ABSENT
+from .sidecar import look
+from .tree import Folder, Tree, sig_text
+
+DIRECTORY, MESSAGES = 1, 2
+LARGE = 2_000
+"""A folder with more messages is looked at name by name where hints name the names."""
+MAX_NAMED = 500
+UNSTABLE_TRIES = 5
+MAX_EXEMPT = 200_000
+
+
+class Scanner:
+    """One store's scanner. One thread; every call does one small piece."""
+
+    def __init__(self, root: Root, log: Log, accounts: Optional[str], follow: Callable[[bytes], None]) -> None:
+        self.root = root
+        self.log = log
+        self.window_ns = settle_window(root)
+        self.problems: "OrderedDict[Tuple[bytes, bytes], str]" = OrderedDict()
+        self.foreign: Dict[bytes, str] = {}
+        self.exempt: Set[Tuple[bytes, bytes]] = set()
+        self._glob = [os.fsencode(part) for part in accounts.split("/")] if accounts else None
+        self._queue: "OrderedDict[int, Folder]" = OrderedDict()
+        self._unsettled: Set[bytes] = set()  # accounts with something missing
+        self.tree = Tree(log, follow, self._moved)
+        if b"" not in self.tree.by_path:
+            self.enqueue(self.tree.adopt(b"", os.fstat(root.fd)), DIRECTORY)
+
+    # --- what is to be done -----------------------------------------------------------
+
+    def audit(self) -> None:
+        """Have every folder looked at: a stat of each directory and sidecar, and of nothing else unless it changed."""
+        for fid, name, sidecar in self.log.take_later():
+            self.again(fid, name, sidecar)
+        for folder in self.tree.by_fid.values():
+            self.enqueue(folder, 0)
+
+    def hint(self, directory: bytes, name: bytes, vanished_by: Optional[bytes], removed: bool) -> None:
+        """Something happened to `name` in `directory`; mark what it may concern."""
+        parent, _, last = directory.rpartition(b"/")
+        folder = self.tree.by_path.get(parent) if last in (b"new", b"cur") else None
+        if folder is not None and folder.maildir:
+            if removed and vanished_by is not None and len(self.exempt) < MAX_EXEMPT:
+                self.exempt.add((folder.path, names.split(name)[0]))
+            if name and folder.messages > LARGE and len(folder.named) < MAX_NAMED and not folder.dirty & MESSAGES:
+                folder.named.add(last + b"/" + name)
+                self.enqueue(folder, 0)
+            else:
+                self.enqueue(folder, MESSAGES)
+            return
+        here = self.tree.nearest(directory)
+        if removed and vanished_by is not None and here.path == directory and len(self.exempt) < MAX_EXEMPT:
+            self.exempt.add((here.path, name))
+        self.enqueue(here, DIRECTORY)
+
+    def _moved(self, folder: Folder) -> None:
+        self.root.forget(folder.path)
+        self.enqueue(folder, DIRECTORY)
+
+    def enqueue(self, folder: Folder, what: int, due: float = 0.0) -> None:
+        """Have a folder scanned: `what` is DIRECTORY, MESSAGES or both; 0 for whatever its signatures tell."""
+        folder.dirty |= what
+        if folder.fid not in self._queue:
+            folder.due = due
+            self._queue[folder.fid] = folder
+        elif not due:
+            folder.due = 0.0
+
+    @property
+    def missing_accounts(self) -> List[bytes]:
+        """Accounts whose own directory is gone. Nothing of theirs is removed until they are retired."""
+        return sorted(f.path for f in self.tree.by_fid.values() if f.gone and f.path == f.account)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a folder waits to be scanned or an account to be settled."""
+        return bool(self._queue or self._unsettled)
+
+    @property
+    def unstable(self) -> int:
+        """Folders whose removals wait because no listing of them held still."""
+        return sum(1 for folder in self._queue.values() if folder.unstable >= UNSTABLE_TRIES)
+
+    def step(self) -> Optional[float]:
+        """Scan one folder, or settle one account; the seconds until the next call (None: nothing to do)."""
+        now = time.monotonic()
+        soonest: Optional[float] = None
+        for fid, folder in list(self._queue.items()):
+            if folder.due <= now:
+                del self._queue[fid]
+                self._scan(folder)
+                return 0.0
+            soonest = folder.due if soonest is None else min(soonest, folder.due)
+        waiting = {folder.account for folder in self._queue.values()}
+        for account in self._unsettled - waiting:
+            self._unsettled.discard(account)
+            self._settle(account)
+            return 0.0
+        return None if soonest is None else max(0.001, soonest - now)
+
+    # --- one folder -------------------------------------------------------------------
+
+    def _scan(self, folder: Folder) -> None:
+        try:
+            fd = self.root.held(folder.path)
+        except (FileNotFoundError, NotADirectoryError, Outside):
+            self._lost(folder)
+            return
+        dirty, folder.dirty = folder.dirty, 0
+        named, folder.named = folder.named, set()
+        try:
+            found = os.fstat(fd)
+            if found.st_ino != folder.inode:
+                # Another directory under a known path: whose it is must be looked up from above.
+                self.root.forget(folder.path)
+                self._lost(folder)
+                return
+            folder.gone = False
+            self.problems.pop((folder.path, b""), None)
+            sig = maildir.signature(found)
+            if sig != folder.dir_sig or dirty & DIRECTORY:
+                self._scan_directory(folder, fd, found)
+            else:
+                self._scan_sidecars(folder, fd)
+            if folder.maildir:
+                self._scan_messages(folder, fd, bool(dirty & MESSAGES), named)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                self.problem(folder.path, b"", f"can't be read: {error.strerror}")
+                return
+            self.root.forget(folder.path)
+            self.enqueue(folder, DIRECTORY | MESSAGES, time.monotonic() + 0.02)
+        finally:
+            os.close(fd)
+
+    def _lost(self, folder: Folder) -> None:
+        """A followed directory isn't there. Its parent's listing tells a rename; only a whole,
+        settled look at the account makes it a removal."""
+        self.root.forget(folder.path)
+        if folder.fid not in self.tree.by_fid:
+            return
+        if folder.path != folder.account and folder.account:
+            self._unsettled.add(folder.account)
+        if folder.gone:
+            return
+        folder.gone = True
+        parent = self.tree.by_path.get(folder.path.rpartition(b"/")[0])
+        if parent is not None and parent is not folder and not parent.gone:
+            self.enqueue(parent, DIRECTORY)
+
+    def _scan_directory(self, folder: Folder, fd: int, found: os.stat_result) -> None:
+        """List a folder's own directory: its subfolders and sidecars."""
+        here = maildir.list_directory(fd)
+        after = maildir.signature(os.fstat(fd))
+        stable = after == maildir.signature(found) and maildir.settled([after], self.window_ns)
+        if here.foreign:
+            self.foreign[folder.path] = here.foreign
+        for odd in here.odd:
+            self.problem(folder.path, odd, "is neither file nor directory: not read")
+        if here.is_maildir != folder.maildir and here.is_maildir:
+            self.tree.become_maildir(folder)
+        for name in here.folders:
+            self._meet(folder, name, here.folders[name], fd)
+        for path in self.tree.children(folder):
+            if path.rpartition(b"/")[2] not in here.folders and not self.tree.by_path[path].gone:
+                self.enqueue(self.tree.by_path[path], DIRECTORY, time.monotonic() + (0 if stable else 0.02))
+        files = here.files if self._takes_sidecars(folder) else {}
+        known = self._sidecar_pass(folder, fd, list(files))
+        gone = known - files.keys()
+        if gone and stable:
+            folder.missing_sidecars = {name for name in gone if not names.is_uidlist(name)}
+            self._unsettled.add(folder.account)
+        elif gone:
+            self.enqueue(folder, DIRECTORY, time.monotonic() + 0.02)
+        if (found.st_mode & 0o7777, found.st_uid, found.st_gid) != (folder.mode, folder.owner, folder.group):
+            folder.mode, folder.owner, folder.group = found.st_mode & 0o7777, found.st_uid, found.st_gid
+            folder.seq = self.log.tick()
+        folder.dir_sig = after if stable else ABSENT
+        self.log.put_folder(folder.row())
+
+    def _takes_sidecars(self, folder: Folder) -> bool:
+        """Files outside the accounts travel only where the whole root was declared, not with a glob."""
+        return bool(folder.account) or self._glob is None
+
+    def _scan_sidecars(self, folder: Folder, fd: int) -> None:
+        """Look at the known sidecars: an append to one doesn't touch its directory's times."""
+        before = self.log.sidecars(folder.fid)
+        self._sidecar_pass(folder, fd, list(before))
+
+    def _sidecar_pass(self, folder: Folder, fd: int, present: List[bytes]) -> Set[bytes]:
+        """Merge the named sidecars into the log; the names that it knew before."""
+        before = self.log.sidecars(folder.fid)
+        for name in sorted(present, key=names.sidecar_rank):
+            sig = sig_text(maildir.signature_at(fd, name))
+            was = before.get(name)
+            if was is not None and was.sig == sig:
+                continue
+            outcome = look(fd, name, was)
+            key = (folder.path, name)
+            if isinstance(outcome, str):
+                self.problem(folder.path, name, outcome)
+                continue
+            self.problems.pop(key, None)
+            if outcome is None:
+                continue
+            row = outcome._replace(fid=folder.fid, sig=sig)
+            same = was is not None and row[3:15] == was[3:15]
+            self.log.put_sidecar(row._replace(seq=was.seq if same and was is not None else self.log.tick()))
+        return set(before)
+
+    # --- folders that appear, move and go ---------------------------------------------
+
+    def _meet(self, parent: Folder, name: bytes, inode: int, fd: int) -> None:
+        """A subdirectory was listed: known, renamed, or new."""
+        path = parent.path + b"/" + name if parent.path else name
+        known = self.tree.by_path.get(path)
+        if known is not None and known.inode == inode:
+            return
+        if not parent.account and not self._may_hold_account(path):
+            return
+        try:
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        twin = self.tree.by_inode.get(inode)
+        if twin is not None and twin.path != path and twin.account == parent.account and not self._stands(twin):
+            if known is not None:
+                self.tree.displace(known)
+                self._unsettled.add(known.account)
+            self.root.forget(twin.path)
+            self.tree.move(twin, path)
+            return
+        if known is not None:
+            self.tree.replaced(known, inode)
+            self.root.forget(path)
+            self.enqueue(known, DIRECTORY | MESSAGES)
+            return
+        self.enqueue(self.tree.adopt(path, found, parent.account), DIRECTORY | MESSAGES)
+
+    def _may_hold_account(self, path: bytes) -> bool:
+        """With a glob, only what leads to a matching account is walked."""
+        if self._glob is None:
+            return True
+        parts = path.split(b"/")
+        return len(parts) <= len(self._glob) and all(map(fnmatch.fnmatchcase, parts, self._glob))
+
+    def _stands(self, folder: Folder) -> bool:
+        """Whether the folder's directory is still where it was."""
+        self.root.forget(folder.path)
+        try:
+            return os.fstat(self.root.open_dir(folder.path)).st_ino == folder.inode
+        except (OSError, Outside):
+            return False
+
+    # --- messages ---------------------------------------------------------------------
+
+    def _scan_messages(self, folder: Folder, fd: int, force: bool, named: Set[bytes]) -> None:
+        new_fd, cur_fd = (self.root.open_dir(folder.path + part) for part in (b"/new", b"/cur"))
+        before = [maildir.signature(os.fstat(each)) for each in (new_fd, cur_fd)]
+        if named and not force and self._look_at(folder, new_fd, cur_fd, named):
+            return
+        if not force and not named and before == [folder.new_sig, folder.cur_sig]:
+            return
+        listed, twice, odd = maildir.list_messages(new_fd, cur_fd)
+        after = [maildir.signature(os.fstat(each)) for each in (new_fd, cur_fd)]
+        still = before == after
+        stable = still and maildir.settled(after, self.window_ns)
+        for name in odd:
+            self.problem(folder.path, name, "isn't a regular file: not read")
+        if stable:
+            for base in twice:
+                self.problem(folder.path, base, "stands twice in this folder; the copy in cur counts")
+        known = self.log.listing(folder.fid)
+        change = compare(known, listed)
+        self._add(folder, change.added + change.replaced, listed, known, new_fd, cur_fd)
+        self._rename(folder, change.renamed, listed, known)
+        folder.missing = set(change.missing) if stable else set()
+        if folder.missing:
+            self._unsettled.add(folder.account)
+        folder.unstable = 0 if stable or not change.missing else folder.unstable + 1
+        folder.new_sig, folder.cur_sig = after if stable else (ABSENT, ABSENT)
+        if change.missing and not stable:
+            self.enqueue(folder, MESSAGES, time.monotonic() + self.window_ns / 1e9 * min(folder.unstable, 50))
+            self._unsettled.add(folder.account)
+        self.log.put_folder(folder.row())
+
+    def _look_at(self, folder: Folder, new_fd: int, cur_fd: int, named: Set[bytes]) -> bool:
+        """In a large folder, look only at the names that hints told; False if that can't be enough."""
+        listed = {}
+        lost = set()
+        for name in named:
+            sub, _, file = name.partition(b"/")
+            base, info = names.split(file)
+            inode = maildir.signature_at(cur_fd if sub == b"cur" else new_fd, file)[2]
+            if inode and base:
+                listed[base] = (int(sub == b"cur"), info, inode)
+            elif base:
+                lost.add(base)
+        known = {}
+        for base in listed:
+            row = self.log.placement(folder.fid, base)
+            if row is not None:
+                known[base] = (row.sub, row.info, row.inode)
+        change = compare(known, listed)
+        self._add(folder, change.added + change.replaced, listed, known, new_fd, cur_fd)
+        self._rename(folder, change.renamed, listed, known)
+        folder.new_sig = folder.cur_sig = ABSENT
+        self.log.put_folder(folder.row())
+        return not any(base not in listed and self.log.placement(folder.fid, base) is not None for base in lost)
+
+    def _add(
+        self, folder: Folder, bases: List[bytes], listed: maildir.Listing, known: maildir.Listing, new_fd: int, cur_fd: int
+    ) -> None:
+        """Messages that weren't here, or whose file was replaced."""
+        rows = []
+        fids = self.tree.fids(folder.account)
+        first = not folder.messages and not self.log.meta.get("scanned")
+        for base in bases:
+            sub, info, _ = listed[base]
+            try:
+                found = os.stat(base + info, dir_fd=cur_fd if sub else new_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                self.enqueue(folder, MESSAGES, time.monotonic() + 0.001)
+                continue
+            if not maildir.is_regular(found):
+                continue
+            if base in known:
+                folder.digest ^= digest(base, known[base][0], known[base][1])
+                folder.messages -= 1
+            origin = None if first else self.log.twin(fids, folder.fid, base, found.st_ino)
+            folder.digest ^= digest(base, sub, info)
+            folder.messages += 1
+            rows.append(
+                Placement(
+                    folder.fid, base, sub, info, found.st_ino, found.st_size, found.st_mtime_ns,
+                    found.st_mode & 0o7777, found.st_uid, found.st_gid, origin, self.log.tick(),
+                )
+            )  # fmt: skip
+        if rows:
+            self.log.put_placements(rows, fresh=True)
+            self.log.put_folder(folder.row())
+
+    def _rename(self, folder: Folder, bases: List[bytes], listed: maildir.Listing, known: maildir.Listing) -> None:
+        rows = []
+        for base in bases:
+            sub, info, _ = listed[base]
+            folder.digest ^= digest(base, known[base][0], known[base][1]) ^ digest(base, sub, info)
+            rows.append((sub, info, self.log.tick(), folder.fid, base))
+        if rows:
+            self.log.rename_placements(rows)
+
+    # --- what went away ---------------------------------------------------------------
+
+    def _settle(self, account: bytes) -> None:
+        """Every folder of the account has been scanned: what is still missing, is gone."""
+        home = self.tree.by_path.get(account) if account else self.tree.by_path.get(b"")
+        if home is None or home.gone:
+            return
+        for fid in list(self.tree.of_account.get(account, ())):
+            folder = self.tree.by_fid[fid]
+            if folder.gone:
+                if account and not self._under_gone_account(folder):
+                    self._remove_folder(folder)
+                continue
+            if folder.missing:
+                self._remove_messages(folder, folder.missing)
+                folder.missing = set()
+            if folder.missing_sidecars:
+                rows = [self._removal(folder, SIDECAR, name) for name in sorted(folder.missing_sidecars)]
+                for name in folder.missing_sidecars:
+                    self.log.drop_sidecar(folder.fid, name)
+                self.log.put_removals(rows)
+                folder.missing_sidecars = set()
+
+    def _under_gone_account(self, folder: Folder) -> bool:
+        home = self.tree.by_path.get(folder.account)
+        return home is None or home.gone
+
+    def _removal(self, folder: Folder, what: int, name: bytes, moved: bool = False) -> Removal:
+        key = (folder.path, name)
+        exempt = key in self.exempt
+        self.exempt.discard(key)
+        return Removal(self.log.tick(), folder.fid, what, name, int(moved), int(exempt), folder.account)
+
+    def _remove_messages(self, folder: Folder, bases: Set[bytes]) -> None:
+        known = self.log.listing(folder.fid)
+        fids = self.tree.fids(folder.account)
+        rows = []
+        for base in sorted(bases & known.keys()):
+            sub, info, inode = known[base]
+            moved = self.log.twin(fids, folder.fid, base, inode) is not None
+            rows.append(self._removal(folder, MESSAGE, base, moved))
+            folder.digest ^= digest(base, sub, info)
+            folder.messages -= 1
+        self.log.drop_placements(folder.fid, bases)
+        self.log.put_removals(rows)
+        self.log.put_folder(folder.row())
+
+    def _remove_folder(self, folder: Folder) -> None:
+        self._remove_messages(folder, set(self.log.listing(folder.fid)))
+        self.log.put_removals([self._removal(folder, FOLDER, b"")])
+        self.log.drop_folder(folder.fid)
+        self.tree.forget(folder)
+        self._queue.pop(folder.fid, None)
+
+    def retire(self, account: bytes) -> int:
+        """Let a vanished account's deletion through; how many messages that are."""
+        count = 0
+        for fid in list(self.tree.of_account.get(account, ())):
+            folder = self.tree.by_fid[fid]
+            if folder.gone:
+                count += folder.messages
+                self._remove_folder(folder)
+        return count
+
+    def again(self, fid: int, name: bytes, sidecar: bool = False) -> None:
+        """Offer something anew, as it is by now: what was offered couldn't be read or wasn't taken."""
+        folder = self.tree.by_fid.get(fid)
+        if folder is None:
+            return
+        if sidecar:
+            row = self.log.sidecars(fid).get(name)
+            if row is not None:
+                self.log.put_sidecar(row._replace(sig="0 0 0", seq=self.log.tick()))
+            self.enqueue(folder, DIRECTORY)
+            return
+        placement = self.log.placement(fid, name)
+        if placement is None:
+            return
+        part = b"/cur" if placement.sub else b"/new"
+        try:
+            found = beneath.stat(self.root.open_dir(folder.path + part), placement.base + placement.info)
+        except (OSError, Outside):
+            self.enqueue(folder, MESSAGES)
+            return
+        fresh = placement._replace(
+            inode=found.st_ino, size=found.st_size, mtime=found.st_mtime_ns, mode=found.st_mode & 0o7777,
+            owner=found.st_uid, group=found.st_gid, seq=self.log.tick(),
+        )  # fmt: skip
+        self.log.put_placements([fresh], fresh=False)
+
+    # --- telling ----------------------------------------------------------------------
+
+    def problem(self, folder: bytes, name: bytes, what: str) -> None:
+        self.problems[folder, name] = what
+        while len(self.problems) > 1000:
+            self.problems.popitem(last=False)
+
+
+def settle_window(root: Root) -> int:
+    """How long ago a directory must have changed for its listing to count, by its file system."""
+    try:
+        with open("/proc/self/mountinfo") as mounts:
+            device = f"{os.major(root.device)}:{os.minor(root.device)}"
+            kinds = [line.split(" - ", 1)[1].split()[0] for line in mounts if line.split()[2] == device]
+    except (OSError, IndexError):
+        kinds = []
+    fine = kinds and kinds[-1] in ("ext2", "ext3", "ext4", "tmpfs", "xfs", "btrfs", "zfs", "f2fs", "overlay")
+    return maildir.SETTLE_NS if fine else maildir.SETTLE_COARSE_NS

@@ -1,0 +1,383 @@
+"""The passive's side of replication: one store that takes what the source has.
+
+Answers the `sink.*` verbs: looks at an offer and says which bodies it lacks, takes the bodies,
+and applies each batch in order when it is complete (`apply`). Several batches may be on their
+way; each is judged by what the ones before it will have made.
+
+Invariant: it writes only below a root whose marker says that this place is passive. The cursor
+never runs ahead of what is durable. Removals are applied only under a permit that is younger
+than its seconds (CLOCK_BOOTTIME), and never for an account that the controller held back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import OrderedDict
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from . import install, marker, reconcile, undo
+from .apply import Applier, Batch, Outcome, Owner
+from .beneath import Root
+from .delta import digest
+from .digests import Line, deep, lines
+from .ledger import Ledger, Place, ledger_path
+from .parcel import MessageItem, Parcel, as_needs, parse
+from .passive import Passive
+from .serve import Answer, Desk, Fault, Work
+from .staging import Arrivals
+from .wire import Frame, Garbled, Kind, pack, raw, text, unpack
+
+CREDIT_STEP = 1 << 20
+SMALL = 16
+"""A batch with at most so many bodies is made durable file by file, a larger one by one syncfs."""
+MAX_CANDIDATES = 8
+EXPIRE_SECONDS = 600.0
+
+
+class Sink:
+    """One store of a passive place, for one conversation."""
+
+    def __init__(self, desk: Desk, path: str, state: str, head: Dict[str, Any]) -> None:
+        self._desk = desk
+        self._store = path
+        self.root = Root(path)
+        self.marker = marker.demand(self.root, head.get("store_id"), marker.PASSIVE)
+        try:
+            self.ledger = Ledger(ledger_path(state, self.marker.store))
+        except sqlite3.Error as error:
+            raise Fault("index", f"the passive place's index can't be opened: {error}") from error
+        self.undelete_seconds = float(head.get("undelete", 7 * 86400))
+        self._pending: "OrderedDict[int, Tuple[Batch, int]]" = OrderedDict()  # with its credit group
+        self._ahead: Dict[Tuple[int, bytes], Tuple[int, int, int]] = {}
+        self._paths: Dict[int, bytes] = {}  # where the source's folders stand, as offered
+        self._owed: Dict[int, int] = {}  # group -> bytes of credit not told yet
+        self._expire_at = 0.0
+        self._clean = True
+        try:
+            self._bind(head.get("source") or {})
+            self.passive = Passive(self.root, self.ledger)
+            self.lost = reconcile.after_crash(self.passive)
+        except BaseException:
+            self.ledger.close(clean=False)
+            raise
+        self.round = int(self.ledger.meta.get("round", 1))
+        self.applier = Applier(self.passive, Owner(str(head.get("owner") or "name")), self.round)
+        self.applier.adoption.active = bool(self.ledger.meta.get("adopting"))
+
+    def close(self) -> None:
+        self.applier.finish()
+        for batch, _ in self._pending.values():
+            batch.arrivals.close()
+        self.passive.staging.clear()
+        self.ledger.close(clean=self._clean)
+        self.root.close()
+
+    # --- who the source is ------------------------------------------------------------
+
+    def _bind(self, source: Dict[str, Any]) -> None:
+        """Judge the source by what was remembered of it. Raises Fault for one that is older than it was."""
+        meta = self.ledger.meta
+        epoch, generation = int(source.get("epoch", 0)), int(source.get("generation", 0))
+        known = (int(meta.get("epoch", 0)), int(meta.get("generation", 0)))
+        if source and (epoch, generation) < known:
+            raise Fault(
+                "older-generation",
+                f"the source is an older copy of itself: epoch {epoch} generation {generation}, known {known[0]}, {known[1]}",
+                "It was restored from a snapshot or backup, or lost its disk. Nothing was replicated; reclaim from it.",
+            )
+        self.ledger.begin()
+        if source and (
+            meta.get("index") != source.get("index") or int(meta.get("dead", 0)) < int(source.get("horizon") or 0)
+        ):
+            # Its folder ids and seqs mean nothing here, or removals were forgotten: compare everything once.
+            fresh = meta.get("index") is None and not self.ledger.places
+            self.ledger.unbind_all()
+            meta.set(
+                index=source.get("index"), live=0, dead=int(source.get("head") or 0),
+                round=int(meta.get("round", 1)) + 1, whole=int(fresh),
+            )  # fmt: skip
+        if source:
+            meta.set(epoch=epoch, generation=generation)
+        self.ledger.commit()
+
+    def permit(self, seconds: float) -> Answer:
+        """Let removals be applied for so long from now; 0 forbids them at once."""
+        self.passive.permit(seconds)
+        return Answer({})
+
+    def describe(self) -> Dict[str, Any]:
+        meta = self.ledger.meta
+        window = time.time() - 600.0
+        return {
+            "live": meta.get("live", 0),
+            "dead": meta.get("dead", 0),
+            "whole": bool(meta.get("whole", 0)),
+            "watermark": meta.get("watermark"),
+            "messages": self.ledger.total(),
+            "marker": self.marker.head(),
+            "waiting": [[text(a), n, why, since] for a, n, why, since in self.ledger.waiting_accounts()],
+            "counted": [[text(a), n] for a, n in self.ledger.counted_since(window)],
+            "sidecars_wait": len(self.ledger.waiting_sidecars()),
+            "problems": self.passive.problems[-50:],
+        }
+
+    # --- looking at an offer ----------------------------------------------------------
+
+    def consider(self, head: Dict[str, Any], frame: Frame) -> Answer:
+        """Which bodies of an offer are lacking here; the batch is applied once they are there."""
+        marker.demand(self.root, self.marker.store, marker.PASSIVE)
+        if int(head.get("epoch", 0)) < int(self.ledger.meta.get("epoch", 0)):
+            raise Fault("older-epoch", "the offer is of an older epoch", "The place that sent it isn't active any more.")
+        number, items = int(head["batch"]), int(head["items"])
+        parcel = parse(unpack(frame), items)
+        if number in self._pending:
+            raise Fault("bad-request", f"batch {number} is on its way already")
+        for folder in parcel.folders:
+            self._paths[folder.fid] = folder.path
+        self.applier.owner.learn(head.get("users") or {}, head.get("groups") or {})
+        plain: List[int] = []
+        unless: Dict[int, List[Tuple[int, bytes]]] = {}
+        sizes: Dict[int, int] = {}
+        for message in parcel.messages:
+            candidates = self._lacks(message)
+            if candidates is None:
+                continue
+            sizes[message.item] = message.size
+            if candidates:
+                unless[message.item] = candidates
+            else:
+                plain.append(message.item)
+        offsets: Dict[int, int] = {}
+        for item, row in parcel.sidecars:
+            if row.link is not None:
+                continue
+            start = self.applier.installer.wanted(self._place(row.fid), row)
+            if start is not None:
+                sizes[item] = row.size
+                if start:
+                    offsets[item] = start
+                else:
+                    plain.append(item)
+        digests = {item: [self.applier.adoption.digest(*each) for each in found] for item, found in unless.items()}
+        attributes = {m.item: (m.mode, m.owner, m.group, m.mtime) for m in parcel.messages if m.item in sizes}
+        arrivals = Arrivals(number, sizes, offsets, attributes)
+        hold = {raw(account): str(why) for account, why in (head.get("hold") or {}).items()}
+        batch = Batch(
+            number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable=len(sizes) <= SMALL
+        )
+        self._pending[number] = (batch, int(head.get("group", 0)))
+        self._foresee(parcel)
+        blob, deflated = pack(as_needs(plain, offsets, digests))
+        return Answer({"batch": number, "need": len(sizes), "refused": parcel.refused[:20]}, blob, deflated)
+
+    def plan(self, head: Dict[str, Any], frame: Frame) -> Answer:
+        """What applying an offer would do, counted; nothing is changed."""
+        parcel = parse(unpack(frame), int(head["items"]))
+        tally = {"messages": 0, "message_bytes": 0, "linked": 0, "renamed": 0, "folders": 0, "folders_renamed": 0}
+        for folder in parcel.folders:
+            self._paths[folder.fid] = folder.path
+            place = self._place(folder.fid)
+            if place is None:
+                tally["folders"] += 1
+            elif place.path != folder.path:
+                tally["folders_renamed"] += 1
+        for message in parcel.messages:
+            place = self._place(message.fid)
+            held = self.ledger.held(place.lid, message.base) if place else None
+            if self._lacks(message) is not None:
+                tally["messages"] += 1
+                tally["message_bytes"] += message.size
+            elif held is None:
+                tally["linked"] += 1
+            elif (held.sub, held.info) != (message.sub, message.info):
+                tally["renamed"] += 1
+        wanted = [row for _, row in parcel.sidecars if self.applier.installer.wanted(self._place(row.fid), row) is not None]
+        tally["sidecars"] = len(wanted)
+        tally["deleted"] = sum(1 for removal in parcel.removals if removal.what == 0 and not removal.moved)
+        return Answer({"tally": tally})
+
+    def _foresee(self, parcel: Parcel) -> None:
+        for folder in parcel.folders:
+            self._paths[folder.fid] = folder.path
+        for message in parcel.messages:
+            self._ahead[message.fid, message.base] = (message.inode, message.size, message.mtime)
+
+    def _place(self, fid: int) -> Optional[Place]:
+        """The local folder that is, or is about to be, the source's `fid`."""
+        place = self.ledger.by_fid.get(fid)
+        if place is None and fid in self._paths:
+            place = self.ledger.by_path.get(self._paths[fid])
+            return place if place is not None and place.fid is None else None
+        return place
+
+    def _lacks(self, message: MessageItem) -> Optional[List[Tuple[int, bytes]]]:
+        """None: its content is here. Else the local messages that may be it, if their digest says so."""
+        identity = (message.inode, message.size, message.mtime)
+        ahead = self._ahead.get((message.fid, message.base))
+        if ahead is not None:
+            return None if ahead == identity and message.inode else []
+        place = self._place(message.fid)
+        held = self.ledger.held(place.lid, message.base) if place and place.messages else None
+        if held is not None and held.is_file(*identity):
+            return None
+        if message.origin is not None and self._came_from(message, identity):
+            return None
+        if held is not None and place is not None:
+            return [(place.lid, message.base)] if held.size == message.size else []
+        account = place.account if place else self._paths.get(message.fid, b"")
+        return self.applier.adoption.candidates(account, message)[:MAX_CANDIDATES]
+
+    def _came_from(self, message: MessageItem, identity: Tuple[int, int, int]) -> bool:
+        if message.origin is None:
+            return False
+        ahead = self._ahead.get((message.origin, message.base))
+        if ahead is not None:
+            return ahead == identity
+        origin = self._place(message.origin)
+        other = self.ledger.held(origin.lid, message.base) if origin else None
+        return other is not None and other.is_file(*identity)
+
+    # --- bodies -----------------------------------------------------------------------
+
+    def expects(self, number: object) -> bool:
+        """Whether bodies of this batch may come."""
+        return number in self._pending
+
+    def body(self, frame: Frame) -> None:
+        """A BODY frame of one of the pending batches."""
+        number = frame.head.get("b")
+        found = self._pending.get(number) if isinstance(number, int) else None
+        if found is None:
+            raise Garbled(f"bodies of a batch that isn't pending: {number!r:.20}")
+        batch, group = found
+        count = self.passive.staging.take(batch.arrivals, frame, batch.durable, self.applier.owner.file)
+        self._owed[group] = self._owed.get(group, 0) + count
+        if self._owed[group] >= CREDIT_STEP or batch.arrivals.complete:
+            self._desk.send(Frame(Kind.CREDIT, 0, {"g": group, "bytes": self._owed.pop(group), "store": self._store}))
+
+    # --- applying ---------------------------------------------------------------------
+
+    def background(self) -> Optional[float]:
+        """Apply the next batch if it is complete; the seconds until the next call (0: at once)."""
+        if self._pending:
+            number, (batch, _) = next(iter(self._pending.items()))
+            if batch.arrivals.complete:
+                self._clean = False
+                outcomes = self.applier.apply(batch, last=len(self._pending) == 1)
+                del self._pending[number]
+                self._ahead.clear()
+                for later, _ in self._pending.values():
+                    self._foresee(later.parcel)
+                self._tell(outcomes)
+                self._clean = True
+                return 0.0
+        now = time.monotonic()
+        if not self._pending and now >= self._expire_at:
+            self._expire_at = now + EXPIRE_SECONDS
+            self.passive.quarantine.expire(self.undelete_seconds)
+            self.ledger.commit()
+        if not self._pending and self.ledger.waiting_sidecars():
+            return self._retry_sidecars()
+        return EXPIRE_SECONDS if not self._pending else None
+
+    def _retry_sidecars(self) -> float:
+        """When the IMAP server that was in the way has gone, ask for what waits."""
+        if not install.dovecot_runs():
+            rows = [
+                (place.fid, text(name), True)
+                for lid, name in self.ledger.waiting_sidecars()
+                for place in [self.ledger.places[lid]]
+                if place.fid is not None
+            ]
+            if rows:
+                self._desk.notice({"again": rows, "store": self._store})
+        return 5.0
+
+    def _tell(self, outcomes: List[Outcome]) -> None:
+        for outcome in outcomes:
+            self._desk.notice({"done": outcome.batch, "store": self._store, **outcome.head()})
+
+    # --- operators' verbs -------------------------------------------------------------
+
+    def sweep(self, hold: Dict[str, str], count_only: bool) -> Answer:
+        """End a round: what the source never spoke of, it doesn't have.
+
+        Answers the counts per account; unless `count_only`, puts it into quarantine, or among the
+        waiting deletions for the accounts in `hold`.
+        """
+        counts = reconcile.unseen(self.ledger, self.round)
+        if count_only:
+            return Answer({"unseen": [[text(account), n] for account, n in counts.items()]})
+        if not self.passive.permitted:
+            raise Fault("no-permit", "no deletion is permitted now")
+        self._tell(self.applier.finish())
+        held = {raw(account): why for account, why in hold.items()}
+        tally = reconcile.sweep(self.applier, self.passive, self.round, held, whole=True)
+        self.ledger.begin()
+        self.ledger.meta.set(adopting=0)
+        self.ledger.commit()
+        self.applier.adoption.active = False
+        return Answer({"tally": tally})
+
+    def adopt(self) -> Answer:
+        """Note what stands here, to be compared with the source and taken over message by message."""
+        count = reconcile.populate(self.passive)
+        self.ledger.begin()
+        self.ledger.meta.set(adopting=1, live=0, whole=0)
+        self.ledger.commit()
+        self.applier.adoption.active = True
+        return Answer({"messages": count})
+
+    def release(self, account: str) -> Answer:
+        """Apply an account's waiting deletions: an operator acknowledged them."""
+        if not self.passive.permitted:
+            raise Fault("no-permit", "no deletion is permitted now", "See `mailmirror status`.")
+        count = self.applier.release(raw(account))
+        return Answer({"deleted": count})
+
+    def recall(self, account: str, seconds: float, reason: str) -> Answer:
+        """Bring back what was deleted lately in an account, as waiting deletions: the firewall tripped."""
+        return Answer({"recalled": undo.recall(self.passive, raw(account), seconds, reason)})
+
+    def undelete(self, head: Dict[str, Any]) -> Answer:
+        """List what stands in quarantine, or bring it back (`restore`: qids) as waiting deletions."""
+        if head.get("restore") is not None:
+            wanted = {int(qid) for qid in head["restore"]}
+            return Answer({"restored": undo.restore(self.passive, wanted, "brought back by undelete")})
+        rows = self.ledger.kept("what < 2")
+        blob, deflated = pack([[k.qid, k.at, text(k.account), text(k.path), k.what, text(k.name), k.size] for k in rows])
+        return Answer({"count": len(rows)}, blob, deflated)
+
+    def digests(self, head: Dict[str, Any]) -> Work:
+        """A line per folder, as the source would make it: waiting deletions are left out."""
+        self._tell(self.applier.finish())
+        waiting: Dict[int, Set[bytes]] = {}
+        for lid, what, name, *_ in self.ledger.waiting():
+            if what == 0:
+                waiting.setdefault(lid, set()).add(name)
+        found: List[Line] = []
+        if head.get("deep"):
+            wanted = {raw(path) for path in head["paths"]} if head.get("paths") else None
+            for place in sorted(self.ledger.places.values(), key=lambda each: each.path):
+                if wanted is None or place.path in wanted:
+                    line = deep(self.root, place.path, place.account, place.maildir, True)
+                    found.append(reconcile.without(line, waiting.get(place.lid, set()), bool(head.get("names"))))
+                    yield None
+        else:
+            found = lines(self.ledger.places.items(), ((row.lid, row) for row in self.ledger.sidecars()))
+            found = [self._allow(line, waiting) for line in found]
+        blob, deflated = pack([line.packed() for line in found])
+        waits = sum(map(len, waiting.values()))
+        return Answer({"live": self.ledger.meta.get("live", 0), "pending": len(self._pending), "waiting": waits}, blob, deflated)
+
+    def _allow(self, line: Line, waiting: Dict[int, Set[bytes]]) -> Line:
+        place = self.ledger.by_path[line.path]
+        for base in waiting.get(place.lid, ()):
+            held = self.ledger.held(place.lid, base)
+            if held is not None:
+                line = line._replace(
+                    digest=line.digest ^ digest(base, held.sub, held.info), messages=line.messages - 1
+                )
+        return line
+

@@ -1,0 +1,159 @@
+"""The click group: global options, verbs loaded when they are typed, errors turned into sentences and exit codes.
+
+Invariant: every error leaves here as one sentence and what to do next, on stderr, with its
+exit code; a traceback only with --debug. `--help` lists the verbs without importing them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli import words
+from orchestrator.errors import MailmirrorError
+
+if TYPE_CHECKING:
+    from orchestrator.inventory.model import Pair
+    from orchestrator.web.replicates import Replicates
+
+VERBS = {
+    "demo": "Show it at work: an embedded site on loopback.",
+    "init": "Lay the markers down for a pair whose mirror is empty.",
+    "run": "Follow every pair, live, in the foreground (the daemon).",
+    "status": "How each pair stands.",
+    "sync": "One pass, from the active place to the passive ones.",
+    "seed": "Take a mirror that already holds a copy (--adopt).",
+    "verify": "Prove that both ends are equal.",
+    "undelete": "List or bring back what was deleted on the mirror.",
+    "ack": "Let waiting deletions through, by id.",
+    "account": "Let a vanished account's deletion through.",
+    "uidlist": "Check a dovecot-uidlist.",
+    "agent": "Install the agent on a host.",
+    "config": "Check or show the inventory.",
+}
+
+EXIT_CODES = """
+\b
+Exit codes:
+   0  ok                              6  timed out and still running
+   1  failed                          7  partly done
+   2  usage                          69  host unreachable
+   3  nothing to do                  75  try again
+   4  refused by a safety rule       77  permission
+   5  needs confirmation and         78  configuration
+      has no terminal               130  interrupted
+"""
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass
+class Front:
+    """What was said before the verb (or, for --format, behind it)."""
+
+    inventory_path: str | None = None
+    style: str = "table"
+    debug: bool = False
+    connect: Callable[[Pair], Replicates] | None = None  # None: as `daemon.connecting` does; a test may bring its own
+
+
+class Verbs(click.Group):
+    """The verbs, by name; a verb's module is imported when it is needed."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"orchestrator.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def _say_style(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(Front).style = value
+
+
+def style_option(function: F) -> F:
+    """`--format`, which may stand before the verb or behind it."""
+    option = click.option(
+        "--format",
+        type=click.Choice(["table", "json"]),
+        expose_value=False,
+        callback=_say_style,
+        help="How to print the answer.",
+    )
+    return option(function)
+
+
+@click.group(
+    cls=Verbs,
+    epilog=EXIT_CODES,
+    subcommand_metavar="VERB [PAIR]",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "-i",
+    "--inventory",
+    metavar="FILE",
+    help="The inventory; by default ./inventory.yaml, then /etc/mailmirror/inventory.yaml.",
+)
+@style_option
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, prog_name="mailmirror", message="%(prog)s %(version)s")
+@click.pass_obj
+def group(front: Front, inventory: str | None, debug: bool) -> None:
+    """Keep a true copy of a mail server's Maildirs, live, over SSH."""
+    front.inventory_path, front.debug = inventory, debug
+
+
+def run(argv: list[str], front: Front | None = None) -> int:
+    """Do what the command line says; the exit code."""
+    front = front or Front()
+    try:
+        # Not group.main: it would turn a broken pipe into exit code 1 before we see it.
+        with group.make_context("mailmirror", list(argv), obj=front) as context:
+            code = group.invoke(context)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stdout.write(f"{error.format_message()}\n")
+        return 0
+    except click.ClickException as error:
+        where = error.ctx if isinstance(error, click.UsageError) else None
+        path = where.command_path if where else "mailmirror"
+        _show(front, words.failure(error.format_message(), f"See `{path} --help`."))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\n")
+        return 130
+    except BrokenPipeError:
+        words.abandon_stdout()
+        return 141
+    except MailmirrorError as error:
+        _show(front, words.failure(str(error), error.remedy))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  # the front door: whatever it is, a person gets a sentence
+        _show(front, words.failure(f"an unexpected {type(error).__name__}: {error}", MailmirrorError.default_remedy))
+        return 1
+
+
+def _show(front: Front, sentence: str) -> None:
+    if front.debug:
+        traceback.print_exc()
+    sys.stderr.write(sentence)

@@ -1,0 +1,291 @@
+"""What the commands print: from the JSON of an answer to the sentences and tables that people read.
+
+It takes plain JSON values, as the daemon sends them and `--format json` shows them, so that
+the ordinary and the short way print the same, and imports next to nothing (see `fast`).
+`show` prints and gives the exit code; everything else makes strings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    Row = dict[str, Any]
+
+SHOWN_DIFFERENCES = 50
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def show(verb: str, told: Any, style: str) -> int:
+    """Print an answer to a verb in the style (table or json); its exit code."""
+    text = json.dumps(told, indent=2) + "\n" if style == "json" else TABLES[verb](told)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return EXITS[verb](told) if verb in EXITS else 0
+
+
+def failure(message: str, remedy: str) -> str:
+    """An error, and what to do next, for stderr."""
+    return f"mailmirror: {message}\n" + (f"  {remedy}\n" if remedy else "")
+
+
+def abandon_stdout() -> None:
+    """Nobody reads stdout any more: let what is still buffered go nowhere, quietly (Python's docs, note on SIGPIPE)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def size(count: float) -> str:
+    """Bytes, for people: 1.2 MB."""
+    for unit in UNITS[:-1]:
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} {UNITS[-1]}"
+
+
+def span(seconds: float) -> str:
+    """A duration, for people: 0.24 s, 12 s, 5 min, 3 h, 2 days."""
+    if seconds < 10:
+        return f"{seconds:.2f} s" if seconds else "0 s"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def moment(when: float | None) -> str:
+    """A point in time in local time; - for none."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) if when else "-"
+
+
+def safe(text: str) -> str:
+    """A text that may hold bytes of file names (`agent.wire.text`), so that nothing in it acts on a terminal."""
+    try:
+        text = text.encode("latin-1").decode()
+    except UnicodeError:  # it isn't a byte string, or not one of UTF-8: shown as it is
+        text = str(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """1 message, 2,000 messages."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns, as wide as they need to be, two spaces apart."""
+    rows = [[safe(cell) for cell in row] for row in rows]
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    )
+    return "\n".join(lines) + "\n"
+
+
+# -- sync ------------------------------------------------------------------------------------------
+
+
+def sync(reports: list[Row]) -> str:
+    return "".join(_sync_one(report) for report in reports)
+
+
+def _sync_one(report: Row) -> str:
+    pair, host, tally = report["pair"], safe(report["host"]), report["tally"]
+    done = changes(tally)
+    if report["planned"]:
+        text = f"{pair}: {host} {'would get ' + done if done else 'has everything'}.\n"
+    else:
+        what = f"{host} got {done}" if done else f"nothing had changed for {host}"
+        text = f"{pair}: {what}, in {span(report['seconds'])}.\n"
+        text += f"  On the wire: {size(report['bytes_received'])} received, {size(report['bytes_sent'])} sent.\n"
+    if tally["waiting"]:
+        text += f"  {counted(tally['waiting'], 'deletion')} held back: see `mailmirror status {pair}`.\n"
+    return text + "".join(f"  Problem: {safe(problem)}\n" for problem in report["problems"])
+
+
+def changes(tally: Row) -> str:
+    """What a pass did or would do, in words; empty for nothing."""
+    parts = []
+    if tally["messages"]:
+        parts.append(f"{counted(tally['messages'], 'message')} ({size(tally['message_bytes'])})")
+    for key, one, many in (
+        ("linked", "move or copy", "moves and copies"),
+        ("renamed", "flag change", ""),
+        ("folders", "new folder", ""),
+        ("folders_renamed", "renamed folder", ""),
+        ("sidecars", "sidecar file", ""),
+        ("deleted", "deletion", ""),
+    ):
+        if tally[key]:
+            parts.append(counted(tally[key], one, many))
+    return ", ".join(parts)
+
+
+def _sync_exit(reports: list[Row]) -> int:
+    return 7 if any(report["problems"] or report["tally"]["refused"] for report in reports) else 0
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+HEAD = ("PAIR", "STATE", "PASSIVE HOST", "PLACE", "LAG", "PENDING", "EQUAL AS OF", "HELD BACK")
+
+
+def status(told: Row) -> str:
+    rows = [row for pair in told["pairs"] for row in _status_rows(pair)]
+    text = "".join(_status_notes(pair) for pair in told["pairs"])
+    if told["stale"]:
+        oldest = min((pair["taken_at"] for pair in told["pairs"]), default=0)
+        since = f"as of {moment(oldest)}" if oldest else "nothing is known yet"
+        text += f"No daemon runs: this is the last that was seen, {since}. Start one with `mailmirror run`.\n"
+    return table(HEAD, rows) + ("\n" + text if text else "")
+
+
+def _status_rows(pair: Row) -> list[tuple[str, ...]]:
+    first = (pair["pair"], pair["link"])
+    if not pair["passives"]:
+        return [(*first, "-", "-", "unknown", "-", "-", "-")]
+    rows: list[tuple[str, ...]] = []
+    for passive in pair["passives"]:
+        lag = passive["lag_seconds"]
+        held = sum(waiting["count"] for waiting in passive["waiting"])
+        rows.append(
+            (
+                *first,
+                passive["host"],
+                passive["place"],
+                "unknown" if lag is None else span(lag),
+                f"{passive['pending']:,}",
+                moment(passive["equal_as_of"]),
+                counted(held, "deletion") if held else "-",
+            )
+        )
+    return rows
+
+
+def _status_notes(pair: Row) -> str:
+    name = pair["pair"]
+    notes = list(_notes(pair))
+    return "".join(f"{name}: {safe(note)}\n" + (f"    {safe(todo)}\n" if todo else "") for note, todo in notes)
+
+
+def _notes(pair: Row) -> Iterator[tuple[str, str]]:
+    """What is worth knowing beside the table, each with what to do about it."""
+    name = pair["pair"]
+    if pair["trouble"]:
+        yield pair["trouble"], pair["remedy"]
+    for passive in pair["passives"]:
+        for held in passive["waiting"]:
+            what = f"{counted(held['count'], 'deletion')} of {safe(held['account'])}"
+            since = f"held back since {moment(held['since'])}"
+            yield f"{what} {since}: {held['reason']}", f"To let them through: mailmirror ack {name} {held['id']}"
+        if passive["sidecars_wait"]:
+            yield (
+                f"{counted(passive['sidecars_wait'], 'sidecar')} held back: an IMAP server runs on {passive['host']}.",
+                "",
+            )
+        for problem in passive["problems"]:
+            yield f"{passive['host']}: {problem}", ""
+    for account in pair["missing_accounts"]:
+        yield (
+            f"The account {safe(account)} vanished from {pair['active']}; its copy is kept.",
+            f"If that was meant: mailmirror account retire {name} {shell_word(account)}",
+        )
+    if pair["unstable_folders"]:
+        yield f"Deletions wait in {counted(pair['unstable_folders'], 'folder')} whose listing doesn't hold still.", ""
+    if pair["watch_why"]:
+        yield f"Changes are noticed by {pair['watch']}: {pair['watch_why']}", ""
+    if pair["not_used"]:
+        yield f"Not used by this version: {', '.join(pair['not_used'])}.", ""
+
+
+def shell_word(text: str) -> str:
+    """A word that can be typed to a shell (shlex would cost its imports)."""
+    plain = text and all((c.isalnum() and c.isascii()) or c in "@%+=:,./-_" for c in text)
+    return text if plain else "'" + text.replace("'", "'\\''") + "'"
+
+
+# -- the other verbs -------------------------------------------------------------------------------
+
+
+def verify(reports: list[Row]) -> str:
+    return "".join(_verify_one(report) for report in reports)
+
+
+def _verify_one(report: Row) -> str:
+    what = f"{counted(report['messages'], 'message')} in {counted(report['folders'], 'folder')}"
+    how = "names, flags, UIDs and bodies" if report["deep"] else "names, flags and UIDs"
+    verdict = "is equal" if report["equal"] else f"differs in {counted(len(report['differences']), 'place')}"
+    text = f"{report['pair']}: {safe(report['host'])} {verdict} ({how} of {what}, {span(report['seconds'])}).\n"
+    if report["waiting"]:
+        text += f"  {counted(report['waiting'], 'deletion')} held back: allowed for.\n"
+    shown = report["differences"][:SHOWN_DIFFERENCES]
+    text += "".join(f"  {safe(found['account'])} {safe(found['folder'])}: {safe(found['what'])}\n" for found in shown)
+    if len(report["differences"]) > len(shown):
+        text += f"  and {len(report['differences']) - len(shown):,} more; --format json shows all.\n"
+    return text
+
+
+def _verify_exit(reports: list[Row]) -> int:
+    return 0 if all(report["equal"] for report in reports) else 1
+
+
+def undelete(reports: list[Row]) -> str:
+    return "".join(_undelete_one(report) for report in reports)
+
+
+def _undelete_one(report: Row) -> str:
+    host, chosen = (
+        safe(report["host"]),
+        f"{counted(report['chosen'], 'deleted message')} ({size(report['chosen_bytes'])})",
+    )
+    if not report["planned"]:
+        text = f"{report['pair']}: {counted(report['restored'], 'message')} brought back on {host}.\n"
+        return text + "".join(f"  Problem: {safe(problem)}\n" for problem in report["problems"])
+    text = f"{report['pair']}: {chosen} on {host}.\n"
+    rows = [
+        (moment(found["deleted_at"]), found["account"], found["folder"], size(found["size"]), found["name"])
+        for found in report["found"]
+    ]
+    if rows:
+        text += table(("DELETED AT", "ACCOUNT", "FOLDER", "SIZE", "NAME"), rows)
+    if report["chosen"] > len(rows):
+        text += f"and {report['chosen'] - len(rows):,} more.\n"
+    return text
+
+
+def _undelete_exit(reports: list[Row]) -> int:
+    if any(report["problems"] for report in reports):
+        return 7
+    return 0 if any(report["chosen"] for report in reports) else 3
+
+
+def release(told: Row) -> str:
+    return f"{counted(told['released'], 'deletion')} of {told['id']} may go on.\n"
+
+
+def retire(told: Row) -> str:
+    may = "would be deleted" if told["planned"] else "may be deleted"
+    return f"{counted(told['messages'], 'message')} of {told['account']} {may} on the passive places.\n"
+
+
+def init(told: Row) -> str:
+    return "".join(f"{sentence}\n" for sentence in told["done"])
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "sync": sync,
+    "status": status,
+    "verify": verify,
+    "undelete": undelete,
+    "release": release,
+    "retire": retire,
+    "init": init,
+}
+EXITS: dict[str, Callable[[Any], int]] = {"sync": _sync_exit, "verify": _verify_exit, "undelete": _undelete_exit}

@@ -1,0 +1,246 @@
+"""One pair's thread: it takes the pair's lock, connects, follows, and begins again when the link is lost.
+
+Invariant: whatever goes wrong with one pair stays with it. Each error ends the attempt, is
+shown in `status` with its remedy, and sets how soon the next attempt is made: a lost link
+soon (backoff with jitter), a safety rule's refusal slowly, and meanwhile without the lock,
+so that `init` and `seed` can be run. Orders from the desk and the timer run on this thread,
+between two rounds, and always come to an end: a result, or the error that prevented it.
+
+It doesn't know how hosts are reached or how mail is copied: `connect` gives a `Replicates`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Protocol, TypeVar
+
+from orchestrator.daemon.order import Order
+from orchestrator.errors import BrokenPromise, HostError, MailmirrorError, Refused, TryAgain
+from orchestrator.records.lock import Lock
+from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally
+from orchestrator.web.replicates import Replicates, Work
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_DELAY = 0.5  # seconds to the second attempt; doubled with each one that fails
+LONGEST_DELAY = 30.0
+SLOW_DELAY = 30.0  # after what trying again soon won't mend
+LOCKED_DELAY = 2.0
+STEADY = 10.0  # seconds of following after which a lost link counts as the first
+
+
+class Named(Protocol):
+    """What the follower needs to know of its pair."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state_dir(self) -> Path: ...
+
+
+def delay(attempt: int, chance: float) -> float:
+    """Seconds to wait before the next attempt, after `attempt` (1, 2, ...) failed; `chance` in 0..1 is the jitter."""
+    longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempt - 1, 16))
+    return longest * (0.5 + chance / 2)
+
+
+class Follower:
+    """Attends to one pair from `start` to `stop`."""
+
+    def __init__(self, pair: Named, connect: Callable[[], Replicates]) -> None:
+        self.reconnects = 0
+        self._pair, self._connect = pair, connect
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._lock = threading.Lock()  # guards what follows
+        self._orders: deque[Order[object]] = deque()
+        self._session: Replicates | None = None
+        self._requests: SimpleQueue[Work] | None = None
+        self._last = PairStatus(pair.name)
+        self._carried = PairStatus(pair.name)
+        self._thread = threading.Thread(target=self._run, name=f"pair {pair.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; returns at once."""
+        self._stop.set()
+        self.poke()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end after `stop`; a pass that doesn't end in time loses its link. True when it has ended."""
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            with self._lock:
+                session = self._session
+            if session:
+                session.close()
+            self._thread.join(0.3)
+        return not self._thread.is_alive()
+
+    def poke(self) -> None:
+        """Whatever it waits for, look again now."""
+        with self._lock:
+            requests = self._requests
+        self._wake.set()
+        if requests is not None:
+            requests.put(_nothing)
+
+    def call(self, work: Callable[[Replicates], T], timeout: float | None = None) -> T:
+        """See `web.desk.Attends`. Where there is no link, one attempt to make it is awaited."""
+        return self.order(work).result(timeout)
+
+    def order(self, work: Callable[[Replicates], T]) -> Order[T]:
+        """The same, without waiting for the result."""
+        order = Order(work)
+        with self._lock:
+            stopping = self._stop.is_set()
+            if not stopping:
+                self._orders.append(order)
+                if self._requests is not None:
+                    self._requests.put(self._work_one)
+        if stopping:
+            order.fail(TryAgain("The daemon is stopping."))
+        self._wake.set()
+        return order
+
+    def status(self) -> PairStatus:
+        """How the pair stands. From any thread."""
+        with self._lock:
+            session, last, carried = self._session, self._last, self._carried
+        return added(session.status(), carried) if session else unlinked(last, time.time())
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._begin()
+            try:
+                with Lock(self._pair.state_dir, self._pair.name, "run"):
+                    self._attend()
+            except TryAgain as error:
+                self._rest(Link.STOPPED, error, LOCKED_DELAY)
+            except MailmirrorError as error:
+                self._rest(Link.REFUSED, error, SLOW_DELAY)
+            except Exception as error:  # the last fence between this pair's trouble and the other pairs
+                log.exception("%s met an unexpected error pair=%s", type(error).__name__, self._pair.name)
+                self._rest(Link.CONNECTING, _unexpected(error), SLOW_DELAY)
+        self._fail_orders(TryAgain("The daemon is stopping."))
+        self._note(Link.STOPPED, "", "")
+
+    def _attend(self) -> None:
+        """With the lock: connect and follow, again and again. Raises what trying again soon won't mend."""
+        attempt = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            self._begin()
+            try:
+                self._follow()
+                return
+            except Refused:
+                raise
+            except HostError as error:
+                self.reconnects += 1
+                attempt = 1 if time.monotonic() - began > STEADY else attempt + 1
+                self._rest(Link.CONNECTING, error, delay(attempt, random.random()))
+
+    def _begin(self) -> None:
+        """An attempt begins: the orders given so far share its fate."""
+        self._wake.clear()
+        with self._lock:
+            for order in self._orders:
+                order.seen = True
+
+    def _follow(self) -> None:
+        self._note(Link.CONNECTING, self._last.trouble, self._last.remedy)
+        session = self._connect()
+        requests: SimpleQueue[Work] = SimpleQueue()
+        try:
+            with self._lock:
+                self._session, self._requests = session, requests
+                for _ in self._orders:
+                    requests.put(self._work_one)
+            log.info("Connected pair=%s", self._pair.name)
+            session.follow(self._stop, requests)
+        finally:
+            with self._lock:
+                self._session = self._requests = None
+                self._last = added(session.status(), self._carried)
+                self._carried = self._last
+            session.close()
+
+    def _work_one(self) -> None:
+        """On the pair's thread, between two rounds: the oldest order."""
+        with self._lock:
+            order, session = self._orders.popleft() if self._orders else None, self._session
+        if order and session:
+            order.run(session)
+
+    def _rest(self, link: Link, error: MailmirrorError, seconds: float) -> None:
+        """Show the trouble, tell it to whoever waits for an order, and wait, unless there is something new."""
+        if str(error) != self._last.trouble:
+            log.warning("%s pair=%s next_attempt_seconds=%.1f", error, self._pair.name, seconds)
+        self._note(link, str(error), error.remedy)
+        self._fail_orders(error)
+        if not self._stop.is_set():
+            self._wake.wait(seconds)
+
+    def _note(self, link: Link, trouble: str, remedy: str) -> None:
+        with self._lock:
+            self._last = replace(self._last, link=link, trouble=trouble, remedy=remedy)
+
+    def _fail_orders(self, error: MailmirrorError) -> None:
+        """Tell those that waited for this attempt; all of them once it stops."""
+        with self._lock:
+            failed = [order for order in self._orders if order.seen or self._stop.is_set()]
+            self._orders = deque(order for order in self._orders if order not in failed)
+        for order in failed:
+            order.fail(error)
+
+
+def unlinked(last: PairStatus, now: float) -> PairStatus:
+    """The status of a pair without a link, from how it last stood: what can't be known any more is unknown."""
+    passives = [
+        replace(
+            passive,
+            connected=False,
+            lag_seconds=now - last.taken_at + passive.lag_seconds if passive.pending and passive.lag_seconds else None,
+        )
+        for passive in last.passives
+    ]
+    return replace(last, permit_open=False, passives=passives, taken_at=last.taken_at or now)
+
+
+def added(status: PairStatus, carried: PairStatus) -> PairStatus:
+    """A session's status with the counts of the sessions before it: counters never fall while the daemon runs."""
+    before = {passive.host: passive.tally for passive in carried.passives}
+    passives = [_with_tally(passive, before.get(passive.host)) for passive in status.passives]
+    return replace(
+        status,
+        passives=passives,
+        bytes_received=status.bytes_received + carried.bytes_received,
+        bytes_sent=status.bytes_sent + carried.bytes_sent,
+    )
+
+
+def _with_tally(passive: PassiveStatus, before: Tally | None) -> PassiveStatus:
+    if before is None:
+        return passive
+    summed = {f.name: getattr(passive.tally, f.name) + getattr(before, f.name) for f in fields(Tally)}
+    return replace(passive, tally=Tally(**{**summed, "waiting": passive.tally.waiting}))
+
+
+def _unexpected(error: Exception) -> BrokenPromise:
+    return BrokenPromise(f"An unexpected {type(error).__name__}: {error}", remedy="The daemon's log has the traceback.")
+
+
+def _nothing() -> None:
+    """A piece of work that only wakes."""

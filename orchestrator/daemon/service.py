@@ -1,0 +1,222 @@
+"""The engine room: builds the pairs' followers, the desk, the socket, the metrics and the timer, and ticks.
+
+A tick looks at every pair: what changed is logged and told to subscribers, and a snapshot is
+written on a change or every few seconds, for `status` without a daemon. Signals: SIGTERM and
+SIGINT stop within two seconds; SIGHUP reads the inventory again and says what needs a restart.
+
+Invariant: only starting can fail as a whole. Later trouble belongs to a pair (its follower
+shows it), to a client (its connection ends), or is logged; the tick goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.daemon.follower import Follower
+from orchestrator.daemon.timer import Timer
+from orchestrator.errors import MailmirrorError
+from orchestrator.inventory.model import Inventory, Pair
+from orchestrator.records import snapshot
+from orchestrator.replication.report import Link, PairStatus
+from orchestrator.web import control, pointer
+from orchestrator.web.desk import Desk, Events
+from orchestrator.web.metrics import Metrics
+from orchestrator.web.replicates import Replicates
+
+log = logging.getLogger(__name__)
+
+TICK = 0.5  # seconds
+SNAPSHOT_EVERY = 5.0
+STOP_WITHIN = 1.2  # seconds for the pairs' threads, of the two that stopping may take
+
+Connect = Callable[[Pair, Callable[[str, str], None]], Replicates]
+"""Connects a pair; its events go to the second argument as (event, sentence)."""
+
+
+class Daemon:
+    """Attends to every pair of an inventory. `reload` reads the inventory again, for SIGHUP."""
+
+    def __init__(self, inventory: Inventory, connect: Connect, reload: Callable[[], Inventory]) -> None:
+        self.events = Events()
+        self.stop = threading.Event()
+        self.ready = threading.Event()
+        self.metrics: Metrics | None = None
+        self._inventory, self._reload = inventory, reload
+        self._hung_up = threading.Event()
+        self._followers = {
+            name: Follower(pair, partial(connect, pair, partial(self._event, name)))
+            for name, pair in inventory.pairs.items()
+        }
+        self.desk = Desk(self._followers, self.events)
+        self._timer = Timer()
+        self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
+
+    def run(self) -> bool:
+        """Attend until `stop` is set or a signal says so. False when a pair's thread didn't end in time.
+
+        Raises MailmirrorError when it can't start: another daemon is there, the socket or the port can't be had.
+        """
+        with ExitStack() as opened:
+            opened.callback(self._follow_signals())
+            socket_path = self._inventory.state_dir / control.NAME
+            opened.callback(control.Control(socket_path, self.desk.answer).close)
+            if self._inventory.listen:
+                self.metrics = Metrics(self._inventory.listen, self._told)
+                opened.callback(self.metrics.close)
+            self._publish(socket_path, opened)
+            opened.callback(self._timer.stop)
+            self._start()
+            self.ready.set()
+            while not self.stop.wait(TICK):
+                self._tick()
+            log.info("Stopping")
+            self.desk.stopping.set()
+            return self._end()
+
+    def hang_up(self) -> None:
+        """Read the inventory again at the next tick (SIGHUP)."""
+        self._hung_up.set()
+
+    def _start(self) -> None:
+        log.info("mailmirror %s attends to %s", __version__, ", ".join(self._followers))
+        for note in self._inventory.not_used:
+            log.info("Not used by this version: %s", note)
+        for name, follower in self._followers.items():
+            pair = self._inventory.pairs[name]
+            self._timer.every(pair.audit, f"audit of {name}", partial(_audit, follower))
+            self._timer.every(pair.verify, f"verification of {name}", partial(_verify, follower))
+            follower.start()
+        self._timer.start()
+
+    def _end(self) -> bool:
+        for follower in self._followers.values():
+            follower.stop()
+        deadline = time.monotonic() + STOP_WITHIN
+        ended = [follower.join(max(deadline - time.monotonic(), 0.05)) for follower in self._followers.values()]
+        self._tick()
+        return all(ended)
+
+    def _publish(self, socket_path: Path, opened: ExitStack) -> None:
+        note = pointer.publish(str(self._inventory.path), str(socket_path))
+        if note:
+            opened.callback(Path(note).unlink, missing_ok=True)
+
+    def _follow_signals(self) -> Callable[[], None]:
+        """Obey SIGTERM, SIGINT and SIGHUP from here on; returns what puts the old ways back."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None  # only the main thread gets signals; whoever runs us elsewhere sets `stop`
+        old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
+        signal.signal(signal.SIGINT, lambda *_: self.stop.set())
+        signal.signal(signal.SIGHUP, lambda *_: self.hang_up())
+
+        def restore() -> None:
+            for number, way in old.items():
+                signal.signal(number, way)
+
+        return restore
+
+    def _tick(self) -> None:
+        if self._hung_up.is_set():
+            self._hung_up.clear()
+            self._read_again()
+        for status in self.desk.statuses():
+            shown = self._shown[status.pair]
+            news = shown.news(status)
+            for event, text in news:
+                self._event(status.pair, event, text)
+            if news or shown.is_due():
+                self._write(status)
+                shown.written = time.monotonic()
+
+    def _write(self, status: PairStatus) -> None:
+        try:
+            snapshot.write(self._inventory.state_dir, status.pair, asdict(status))
+        except (OSError, MailmirrorError) as error:
+            log.warning("The snapshot can't be written: %s pair=%s", error, status.pair)
+
+    def _event(self, pair: str, event: str, text: str) -> None:
+        log.info("%s event=%s pair=%s", text, event, pair)
+        self.events.publish(pair, event, text)
+
+    def _read_again(self) -> None:
+        try:
+            fresh = self._reload()
+        except MailmirrorError as error:
+            log.error("The inventory is not valid; the daemon goes on with the old one: %s", error)
+            return
+        changed = needs_restart(self._inventory.pairs, fresh.pairs)
+        if changed:
+            log.warning("The inventory has changed; restart the daemon for: %s", "; ".join(changed))
+            return
+        log.info("The inventory is valid and says what the daemon does already")
+        pointer.publish(str(self._inventory.path), str(self._inventory.state_dir / control.NAME))
+
+    def _told(self) -> tuple[list[PairStatus], Mapping[str, int], Mapping[str, int]]:
+        reconnects = {name: follower.reconnects for name, follower in self._followers.items()}
+        return self.desk.statuses(), reconnects, self._timer.trouble
+
+
+class Shown:
+    """What of a pair's status was told last, so that only what changes is told."""
+
+    def __init__(self) -> None:
+        self.written = 0.0
+        self._link: Link | None = None
+        self._waiting: frozenset[str] = frozenset()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.written >= SNAPSHOT_EVERY
+
+    def news(self, status: PairStatus) -> list[tuple[str, str]]:
+        """(event, sentence) for what is new since the last look."""
+        told: list[tuple[str, str]] = []
+        if status.link is not self._link:
+            self._link = status.link
+            told.append((status.link.name.lower(), f"Replication is {status.link.value}"))
+        waiting = {held.id: held for passive in status.passives for held in passive.waiting}
+        for fresh in sorted(waiting.keys() - self._waiting):
+            held = waiting[fresh]
+            told.append(("deletions_wait", f"{held.count} deletions wait for `mailmirror ack {status.pair} {fresh}`"))
+        self._waiting = frozenset(waiting)
+        return told
+
+
+def needs_restart(old: Mapping[str, Pair], new: Mapping[str, Pair]) -> list[str]:
+    """What of a changed inventory a running daemon can't take over, as "PAIR was added|removed|changed"."""
+    told = [f"{name} was added" for name in new if name not in old]
+    told += [f"{name} was removed" for name in old if name not in new]
+    return told + [f"{name} was changed" for name in new if name in old and new[name] != old[name]]
+
+
+def _audit(follower: Follower) -> None:
+    """On the timer's thread. A pair without a link needs no audit: connecting begins with one."""
+    if follower.status().link in (Link.LIVE, Link.CATCHING_UP):
+        follower.order(lambda session: session.sync())
+
+
+def _verify(follower: Follower) -> None:
+    if follower.status().link in (Link.LIVE, Link.CATCHING_UP):
+        follower.order(_verify_and_tell)
+
+
+def _verify_and_tell(session: Replicates) -> None:
+    for report in session.verify():
+        if report.equal:
+            log.info("Verified equal pair=%s host=%s messages=%d", report.pair, report.host, report.messages)
+        else:
+            log.warning(
+                "Verification found differences: see `mailmirror verify` pair=%s host=%s differences=%d",
+                report.pair,
+                report.host,
+                len(report.differences),
+            )

@@ -1,0 +1,124 @@
+"""The SMTP front of the site's primary, a process of its own: what it answers with 250 is durable in a Maildir.
+
+It delivers as an LMTP server behind Postfix would: Return-Path, Delivered-To and Received in front, LF line ends,
+`user+Folder@domain` into that folder. Each delivery is written to a ledger, one JSON line: the Message-ID, account,
+folder, base name and the time of the rename, which is where the demo's measure of lag begins. Invariant: 250 is said
+only when every recipient's copy is durable; a failure is answered with 451, and the sender tries again (RFC 1047: some
+recipients may then have it twice).
+
+Run as `python -m orchestrator.demo.smtpfront STORE LEDGER`; orders as in `control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import threading
+from email.utils import formatdate
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from orchestrator.demo import control
+from orchestrator.demo.mailbox import INBOX, Account, Folder
+
+SIZE_LIMIT = 64 * 1024 * 1024
+LINE_LIMIT = 64 * 1024  # octets; RFC 5321 asks for 1000, real servers take far longer lines rather than bounce them
+HOSTNAME = "mail1.example.org"
+
+
+class Delivery:
+    """aiosmtpd's hooks: an unknown address is refused at RCPT, a message that can't be stored at DATA."""
+
+    def __init__(self, store: Path, ledger: Path) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._writing = threading.Lock()
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self._folder(address) is None:
+            return f"550 5.1.1 <{address}>: no such user here"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        return await asyncio.to_thread(self._deliver, envelope, str(session.peer))
+
+    def _deliver(self, envelope: Envelope, peer: str) -> str:
+        content = envelope.original_content or b""
+        body = content.replace(b"\r\n", b"\n")
+        try:
+            for address in envelope.rcpt_tos:
+                folder = self._folder(address)
+                if folder is None:
+                    return f"451 4.2.1 <{address}>: the mailbox went away"
+                placed = folder[1].deliver(_stamped(body, envelope.mail_from or "", address, peer))
+                self._note(message_id(body), folder[0], folder[1], placed.base, placed.ctime_ns)
+        except OSError as error:
+            print(f"delivery failed: {error}", file=sys.stderr)
+            return "451 4.3.0 Local error, try again later"
+        return "250 2.0.0 Saved"
+
+    def _folder(self, address: str) -> tuple[str, Folder] | None:
+        """`user+Folder@domain` as (account, folder), or None when there is no such account."""
+        local, _, domain = address.rpartition("@")
+        user, _, detail = local.partition("+")
+        if not re.fullmatch(r"[a-z0-9.-]+", domain) or not re.fullmatch(r"[a-z0-9_]+", user):
+            return None
+        account = Account(self._store / domain / user)
+        folder = account.folder(detail or INBOX)
+        return (f"{domain}/{user}", folder) if "/" not in detail and (folder.path / "cur").is_dir() else None
+
+    def _note(self, identity: str, account: str, folder: Folder, base: bytes, ctime_ns: int) -> None:
+        place = str(folder.path.relative_to(self._store))
+        row = {"id": identity, "account": account, "folder": place, "base": base.decode(), "at": ctime_ns}
+        with self._writing, self._ledger.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+
+
+def message_id(body: bytes) -> str:
+    """The Message-ID field's value, or an empty string when there is none."""
+    found = re.search(rb"^message-id:\s*(\S+)", body.partition(b"\n\n")[0], re.IGNORECASE | re.MULTILINE)
+    return found.group(1).decode("utf-8", "replace") if found else ""
+
+
+def _stamped(body: bytes, sender: str, recipient: str, peer: str) -> bytes:
+    head = (
+        f"Return-Path: <{sender}>\nDelivered-To: {recipient}\n"
+        f"Received: from {peer}\n\tby {HOSTNAME} with ESMTP\n\tfor <{recipient}>; {formatdate()}\n"
+    )
+    return head.encode("utf-8", "surrogateescape") + body
+
+
+class Front(SMTP):
+    """Takes what real servers take: longer lines than RFC 5321 asks for."""
+
+    # A class attribute, because aiosmtpd sizes its reader by it while it initialises itself.
+    line_length_limit = LINE_LIMIT
+
+
+async def serve(store: Path, ledger: Path) -> None:
+    delivery = Delivery(store, ledger)
+
+    def front() -> Front:
+        return Front(delivery, hostname=HOSTNAME, data_size_limit=SIZE_LIMIT, enable_SMTPUTF8=True)
+
+    server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
+    try:
+        await asyncio.to_thread(control.obey, {"port": server.sockets[0].getsockname()[1]}, {})
+    finally:
+        server.close()
+
+
+def main(arguments: list[str]) -> int:
+    store, ledger = arguments
+    asyncio.run(serve(Path(store), Path(ledger)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

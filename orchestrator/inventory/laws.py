@@ -1,0 +1,155 @@
+"""What the keys must mean together. Pure: pairs in, violations out, all of them.
+
+Invariant: an inventory without violations names, for each pair, one primary and one mirror on different
+hosts, and roots that can be mirrored without one reaching into another.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from orchestrator.inventory.model import ARCHIVE, MIRROR, PLACES, PRIMARY, WITNESS, Host, Pair
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A broken law, and the narrowest thing that can be changed: a pair's key, a host, a host's key."""
+
+    pair: str
+    what: str
+    hint: str
+    host: str = ""
+    key: str = ""
+
+
+def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
+    """Every violation in these pairs; an empty list for an inventory that can be used."""
+    found: list[Violation] = []
+    for pair in pairs:
+        for law in (_places, _addresses, _stores, _local_ends, _state):
+            found += law(pair)
+    return [*found, *_one_pair_each(pairs), *_one_daemon(pairs)]
+
+
+def _places(pair: Pair) -> Iterator[Violation]:
+    for place in PLACES:
+        names = [host.name for host in pair.hosts.values() if host.place == place]
+        if not names and place in (PRIMARY, MIRROR):
+            hint = f"give one host mm_place: {place}"
+            yield Violation(pair.name, f"no host has mm_place: {place}", hint, key="mm_place")
+        for name in names[1:]:
+            what = f"{place} is taken by {names[0]}; a pair has one {place}"
+            yield Violation(pair.name, what, "give it another place, or another pair", name, "mm_place")
+    if "mm_lease" in pair.not_used and pair.witness is None:
+        hint = "give one host mm_place: witness, or remove mm_lease"
+        yield Violation(pair.name, "a lease takes a witness", hint, key="mm_lease")
+
+
+def _spot(host: Host) -> tuple[str, int]:
+    try:
+        return str(ipaddress.ip_address(host.address)), host.port
+    except ValueError:
+        return host.address.rstrip(".").lower(), host.port
+
+
+def _addresses(pair: Pair) -> Iterator[Violation]:
+    seen: dict[tuple[str, int], str] = {}
+    for host in pair.hosts.values():
+        first = seen.setdefault(_spot(host), host.name)
+        if first != host.name:
+            what = f"the same address and port as {first}: {host.address}, port {host.port}"
+            hint = "each place of a pair is a host of its own: correct ansible_host or ansible_port"
+            yield Violation(pair.name, what, hint, host.name, "ansible_host")
+
+
+def _mail_hosts(pair: Pair) -> list[Host]:
+    return [host for host in pair.hosts.values() if host.place in (PRIMARY, MIRROR)]
+
+
+def _inside(inner: str, outer: str) -> bool:
+    return PurePosixPath(inner).is_relative_to(outer)
+
+
+def _stores(pair: Pair) -> Iterator[Violation]:
+    if not pair.stores:
+        hint = "name the roots that hold the mail, as mm_stores: [/var/vmail]"
+        yield Violation(pair.name, "mm_stores is missing", hint, key="mm_stores")
+    for host in pair.hosts.values():
+        own = host.stores is not pair.stores
+        if own and pair.stores and len(host.stores) != len(pair.stores):
+            what = f"{_count(host.stores)} here, {_count(pair.stores)} at the pair"
+            yield Violation(pair.name, what, "name every root of the pair, in the same order", host.name, "mm_stores")
+        if own:
+            yield from _nested(pair.name, [store.root for store in host.stores], host.name)
+    yield from _nested(pair.name, [store.root for store in pair.stores], "")
+
+
+def _count(stores: Sequence[object]) -> str:
+    return f"{len(stores)} root{'' if len(stores) == 1 else 's'}"
+
+
+def _nested(pair: str, roots: Sequence[str], host: str) -> Iterator[Violation]:
+    for at, root in enumerate(roots):
+        for other in roots[:at]:
+            if root == other:
+                yield Violation(pair, f"{root} is named twice", "name it once", host, "mm_stores")
+            elif _inside(root, other) or _inside(other, root):
+                inner, outer = (root, other) if _inside(root, other) else (other, root)
+                yield Violation(pair, f"{inner} lies inside {outer}", "name the outer one alone", host, "mm_stores")
+
+
+def _local_ends(pair: Pair) -> Iterator[Violation]:
+    local = [host for host in _mail_hosts(pair) if host.local]
+    if len(local) == 2 and any(
+        _inside(one.root, two.root) or _inside(two.root, one.root) for one in local[0].stores for two in local[1].stores
+    ):
+        what = f"the same root as {local[0].name}, and both are this host (ansible_connection: local)"
+        hint = "give one of them its own mm_stores, or reach it by ssh"
+        yield Violation(pair.name, what, hint, local[1].name, "ansible_connection")
+    for host in pair.hosts.values():
+        if host.forced and host.local:
+            hint = "remove mm_forced: no key is used on this host"
+            yield Violation(pair.name, "a forced command needs ssh", hint, host.name, "mm_forced")
+
+
+def _state(pair: Pair) -> Iterator[Violation]:
+    roots = [store.root for host in _mail_hosts(pair) if host.local for store in host.stores]
+    state = str(pair.state_dir)
+    inside = [root for root in dict.fromkeys(roots) if _inside(state, root)]
+    if inside:
+        what = f"the state directory {state} lies inside the store {inside[0]}"
+        yield Violation(pair.name, what, "move it out of the mail", key="mm_state_dir")
+
+
+def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    seen: dict[str, str] = {}
+    places: dict[tuple[str, int], tuple[str, str]] = {}
+    for pair in pairs:
+        for host in pair.hosts.values():
+            if host.place in (ARCHIVE, WITNESS):
+                continue
+            first = seen.setdefault(host.name, pair.name)
+            if first != pair.name:
+                what = f"belongs to the pair {first} already"
+                hint = "a mail host belongs to one pair: give this one another host"
+                yield Violation(pair.name, what, hint, host.name)
+                continue
+            home, name = places.setdefault(_spot(host), (pair.name, host.name))
+            if home != pair.name:
+                what = f"the same address and port as {name} of the pair {home}"
+                hint = "a mail host belongs to one pair: correct ansible_host or ansible_port"
+                yield Violation(pair.name, what, hint, host.name, "ansible_host")
+
+
+def _one_daemon(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    for pair in pairs[1:]:
+        for key, here, there in (
+            ("mm_state_dir", pair.state_dir, pairs[0].state_dir),
+            ("mm_listen", pair.listen, pairs[0].listen),
+        ):
+            if here != there:
+                what = f"{key} is {here or 'not set'} here and {there or 'not set'} for {pairs[0].name}"
+                yield Violation(pair.name, what, "one daemon serves all pairs: move it to vars: of mailmirror", key=key)

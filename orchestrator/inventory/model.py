@@ -1,0 +1,143 @@
+"""The inventory as the rest of the house sees it: plain frozen values, every default filled in.
+
+Invariant: what `load` returns obeys `laws.check_laws`; durations are seconds, sizes bytes, rates bytes a
+second. These classes check nothing on their own (tests build them freely) and import nothing heavy; how a
+key is written stands in `written`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PRIMARY, MIRROR, ARCHIVE, WITNESS = PLACES = ("primary", "mirror", "archive", "witness")
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Store:
+    """One declared root on a host. `accounts` is a glob below it, or None: every topmost Maildir."""
+
+    root: str
+    accounts: str | None = None
+
+
+@dataclass(frozen=True)
+class DeleteBudget:
+    """How many deletions pass unasked in `within` seconds: the larger of the count and the percentage."""
+
+    account_messages: int = 200
+    account_percent: float = 20.0
+    store_messages: int = 5000
+    store_percent: float = 5.0
+    within: float = 600.0
+
+
+def default_state_dir() -> Path:
+    """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/mailmirror")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return Path(base if base.startswith("/") else Path.home() / ".local/state") / "mailmirror"
+
+
+def default_known_hosts() -> Path:
+    """The running user's own known_hosts (ssh(1), FILES)."""
+    return Path.home() / ".ssh/known_hosts"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a pair. `stores` are the ones in effect there: its own, or else the pair's, in the pair's order."""
+
+    name: str
+    place: str
+    address: str
+    port: int = 22
+    user: str | None = None  # None: the user who runs mailmirror
+    key_file: Path | None = None
+    use_agent: bool = True  # may keys of the SSH agent be used
+    connection: str = "ssh"  # or local
+    known_hosts: Path = field(default_factory=default_known_hosts)
+    stores: tuple[Store, ...] = ()
+    python: str = "python3"
+    forced: bool = False  # the key there is bound to a forced command (`agent install`)
+
+    @property
+    def local(self) -> bool:
+        """True when the host is the one that this runs on."""
+        return self.connection == "local"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A primary with its mirror, and what else stands by them."""
+
+    name: str
+    hosts: Mapping[str, Host]  # by name, in the order of the file
+    stores: tuple[Store, ...]
+    services: Mapping[str, str] = field(default_factory=dict)  # protocol -> program
+    mode: str = "auto"
+    rpo: float = 30.0
+    bandwidth: int | None = None  # bytes a second; None: no limit
+    owner: str = "name"  # name, number or USER:GROUP
+    undelete: float = 7 * DAY
+    delete_budget: DeleteBudget = DeleteBudget()
+    watch: str = "auto"
+    audit: float = 900.0
+    verify: float = DAY
+    state_dir: Path = field(default_factory=default_state_dir)
+    listen: str | None = None  # HOST:PORT
+    not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
+
+    def at(self, place: str) -> Host | None:
+        """The host at a place, or None when the pair has none there."""
+        return next((host for host in self.hosts.values() if host.place == place), None)
+
+    def _must(self, place: str) -> Host:
+        found = self.at(place)
+        if found is None:
+            raise LookupError(f"the pair {self.name} has no {place}: it was not made by load()")
+        return found
+
+    @property
+    def primary(self) -> Host:
+        return self._must(PRIMARY)
+
+    @property
+    def mirror(self) -> Host:
+        return self._must(MIRROR)
+
+    @property
+    def archive(self) -> Host | None:
+        return self.at(ARCHIVE)
+
+    @property
+    def witness(self) -> Host | None:
+        return self.at(WITNESS)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything that one file says."""
+
+    path: Path
+    pairs: Mapping[str, Pair]  # by name, in the order of the file; never empty
+    fingerprint: str = ""  # as `find.fingerprint` computes it
+
+    @property
+    def state_dir(self) -> Path:
+        """The controller's own state; the same for every pair."""
+        return next(iter(self.pairs.values())).state_dir
+
+    @property
+    def listen(self) -> str | None:
+        """Where metrics are served, HOST:PORT; the same for every pair."""
+        return next(iter(self.pairs.values())).listen
+
+    @property
+    def not_used(self) -> tuple[str, ...]:
+        """What this version accepts and has no use for, as "PAIR: what"."""
+        return tuple(f"{pair.name}: {what}" for pair in self.pairs.values() for what in pair.not_used)

@@ -1,0 +1,136 @@
+"""Durations, rates, roots and addresses as people write them: text in, value or `Wrong` out. Pure.
+
+Invariant: a unit is always said (a bare 30 could be seconds or minutes), and nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|w)")
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([kKMGT]?)(i?)(?:(B|b|bit)(?:/s|ps)?)?")
+_DECIMAL = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+LONGEST = 10 * 365 * 86400.0
+
+
+class Wrong(ValueError):
+    """A value that can't be meant; `hint` says what to write."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+def duration(written: object) -> float:
+    """`30s`, `15m`, `2h`, `7d`, `1w`, `250ms` in seconds. Raises Wrong; at most ten years."""
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        raise Wrong(f"{written} has no unit", f"write {written}s for seconds, or m, h, d for minutes, hours, days")
+    match = _DURATION.fullmatch(written) if isinstance(written, str) else None
+    if match is None:
+        raise Wrong(f"{shown(written)} is not a duration", "write a number and its unit: 30s, 15m, 2h or 7d")
+    seconds = float(match[1]) * SECONDS[match[2]]
+    if seconds > LONGEST:
+        raise Wrong(f"{written} is more than ten years", "write a shorter duration")
+    return seconds
+
+
+def rate(written: object) -> int:
+    """`10M`, `10MB/s`, `512KiB/s`, `80Mbit/s` in bytes a second (k, M, G are powers of 1000). Raises Wrong."""
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        raise Wrong(f"{written} has no unit", f"write {written}k or {written}M for bytes a second, or {written}Mbit/s")
+    match = _RATE.fullmatch(written) if isinstance(written, str) else None
+    if match is None or not match[0]:
+        raise Wrong(f"{shown(written)} is not a rate", "write 10M or 10MB/s (bytes), or 80Mbit/s (bits)")
+    number, prefix, binary, unit = match.groups()
+    if unit == "b":
+        raise Wrong(f"{written} could mean bits or bytes", f"write {number}{prefix}B/s or {number}{prefix}bit/s")
+    if not prefix and not unit:
+        raise Wrong(f"{written} has no unit", f"write {number}k or {number}M for bytes a second, or {number}Mbit/s")
+    scale = (1024 if binary else 1000) ** _DECIMAL[prefix]
+    amount = int(float(number) * scale / (8 if unit == "bit" else 1))
+    if amount < 1000:
+        raise Wrong(f"{written} is less than 1000 bytes a second", "write a larger rate, or leave the limit out")
+    return amount
+
+
+def root(written: str) -> str:
+    """A store's root as it must stand: absolute, normalised, not `/` itself. Raises Wrong."""
+    if not written.startswith("/"):
+        raise Wrong(f"{shown(written)} is not an absolute path", "write the whole path, from /")
+    parts = [part for part in written.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise Wrong(f"{shown(written)} leads upwards with ..", "write the path that is meant")
+    if not parts:
+        raise Wrong("/ can't be a store: everything would be inside it", "name the directory that holds the mail")
+    normal = "/" + "/".join(parts)
+    if written != normal:
+        raise Wrong(f"{shown(written)} is not the plain form of the path", f"write {normal}")
+    return written
+
+
+def accounts(written: str) -> str:
+    """A glob of accounts below a root. Raises Wrong."""
+    parts = written.split("/")
+    if written.startswith("/") or not written or any(part in ("", ".", "..") for part in parts):
+        raise Wrong(f"{shown(written)} is not a glob below the root", 'write it relative to the root, as "*/Maildir"')
+    return written
+
+
+def path(written: str) -> str:
+    """A path on the controller: absolute, or below the running user's home as `~/`. Raises Wrong."""
+    if not written.startswith(("/", "~/")):
+        raise Wrong(f"{shown(written)} is a relative path", "write the whole path, from / or from ~/")
+    return written
+
+
+def address(written: str) -> str:
+    """A host name or an IP address, as it was written. Raises Wrong."""
+    try:
+        ipaddress.ip_address(written)
+    except ValueError:
+        labels = written.rstrip(".").split(".")
+        numeric = labels[-1].isdigit()
+        if numeric or len(written) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+            hint = "write it without the port; ansible_port says that" if ":" in written else ""
+            raise Wrong(f"{shown(written)} is neither an IP address nor a host name", hint) from None
+    return written
+
+
+def interface_address(written: str) -> str:
+    """An address with the length of its prefix, as `ip address add` takes it. Raises Wrong."""
+    if "/" not in written:
+        raise Wrong(f"{shown(written)} lacks the length of its prefix", f"write {written}/24, or what your network has")
+    try:
+        ipaddress.ip_interface(written)
+    except ValueError:
+        raise Wrong(f"{shown(written)} is not an address with a prefix", "write it as 192.0.2.10/24") from None
+    return written
+
+
+def endpoint(written: str) -> str:
+    """HOST:PORT of a socket to listen on. Raises Wrong."""
+    host, colon, port = written.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise Wrong(f"{shown(written)} is not HOST:PORT", "write it as 127.0.0.1:9464")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise Wrong(f"{shown(written)} is not HOST:PORT", f"write an IPv6 address in brackets: [{host}]:{port}")
+    address(host.strip("[]"))
+    return written
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: what was written, cut where it is long."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, tuple | list):
+        return "a list"
+    text = str(value)
+    return (text if len(text) <= 40 else text[:37] + "...") or '""'

@@ -1,0 +1,212 @@
+"""The keys of inventory.yaml as they are written: pydantic checks each, and describes them to editors.
+
+Invariant: every key that is accepted stands here, once, with its meaning; a class accepts no other key. What
+keys mean together is `laws`' matter, and what they come to with defaults is `model`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import zoneinfo
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.inventory import quantities
+from orchestrator.inventory.quantities import Wrong, shown
+
+T = TypeVar("T")
+
+
+def _explained(convert: Callable[[T], object]) -> Callable[[T], object]:
+    """The conversion with its Wrong turned into an error that pydantic collects."""
+
+    def validate(written: T) -> object:
+        try:
+            return convert(written)
+        except Wrong as error:
+            raise PydanticCustomError("wrong", "{what}", {"what": error.what, "hint": error.hint}) from error
+
+    return validate
+
+
+def _text(convert: Callable[[str], str]) -> BeforeValidator:
+    def check(written: object) -> object:
+        return convert(written) if isinstance(written, str) else written
+
+    return BeforeValidator(_explained(check))
+
+
+def _schema(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+_DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)$"
+Duration = Annotated[float, BeforeValidator(_explained(quantities.duration)), _schema(_DURATION, "30s", "7d")]
+Positive = Annotated[Duration, Field(gt=0)]
+Rate = Annotated[
+    int,
+    BeforeValidator(_explained(quantities.rate)),
+    _schema(r"^[0-9]+(\.[0-9]+)?[kKMGT]?i?(B|bit)?(/s|ps)?$", "10M", "80Mbit/s"),
+]
+Root = Annotated[str, _text(quantities.root), _schema("^/.*[^/]$", "/var/vmail")]
+Accounts = Annotated[str, _text(quantities.accounts)]
+LocalPath = Annotated[str, _text(quantities.path), _schema("^(/|~/)", "/etc/mailmirror/id_ed25519")]
+Address = Annotated[str, _text(quantities.address)]
+InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("/[0-9]+$", "192.0.2.10/24")]
+Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Word = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Record(BaseModel):
+    """A mapping of which every key is known."""
+
+    # defer_build: a record is only ever validated inside PairVars or HostVars; a validator of its own costs 2 ms each
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+class Secret(Record):
+    """Where a secret is to be read when it is needed. A secret itself never stands in the inventory."""
+
+    file: LocalPath | None = Field(None, description="a file that holds nothing else; not readable by others")
+    env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(None, description="a variable")
+    credential: Word | None = Field(None, description="a systemd credential (LoadCredential=)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_reference(cls, written: object) -> object:
+        if isinstance(written, dict) and len(written) != 1:
+            context = {"what": "exactly one of file, env, credential is needed", "hint": "write {file: PATH}"}
+            raise PydanticCustomError("wrong", "{what}", context)
+        return written
+
+
+class StoreRoot(Record):
+    """A root that holds accounts."""
+
+    root: Root = Field(description="absolute path")
+    accounts: Accounts | None = Field(None, description="glob below the root; default: every topmost Maildir")
+
+
+def _store(written: object) -> object:
+    return {"root": written} if isinstance(written, str) else written
+
+
+StoreEntry = Annotated[
+    StoreRoot,
+    BeforeValidator(_store, json_schema_input_type=Root | StoreRoot),
+]
+
+
+class Vip(Record):
+    """An address that moves with the active role."""
+
+    addresses: Annotated[tuple[InterfaceAddress, ...], Field(min_length=1)]
+    interface: Annotated[str, Field(pattern="^[^/ ]{1,15}$")]
+
+
+class Dns(Record):
+    """Names that follow the active role by dynamic update."""
+
+    server: Address
+    zone: Address
+    names: Annotated[tuple[Word, ...], Field(min_length=1)]
+    ttl: Annotated[int, Field(ge=1, le=86400, description="seconds")] = 60
+    tsig: Secret
+
+
+class Lease(Record):
+    """How long a grant to serve lasts."""
+
+    ttl: Annotated[Duration, Field(ge=2, le=300)] = 8.0
+
+
+def _zone(written: str) -> str:
+    known = any(os.path.isdir(path) for path in zoneinfo.TZPATH)
+    try:
+        zoneinfo.ZoneInfo(written)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        if known:  # a host without a zone database can't tell
+            raise Wrong(f"{shown(written)} is no time zone", "write it as Europe/Zurich, or UTC") from None
+    return written
+
+
+class Window(Record):
+    """A weekly time in which work is planned."""
+
+    name: Word
+    start: Annotated[str, Field(pattern="^(Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    length: Positive
+    zone: Annotated[str, _text(_zone)] = "UTC"
+
+
+class Budget(Record):
+    """How many deletions pass unasked: the larger of messages and percent, in `within`."""
+
+    account_messages: Annotated[int, Field(gt=0)] = 200
+    account_percent: Percent = 20.0
+    store_messages: Annotated[int, Field(gt=0)] = 5000
+    store_percent: Percent = 5.0
+    within: Positive = 600.0
+
+
+class Services(Record):
+    """Which program serves which protocol; its processes' deletions are the users' own."""
+
+    smtp: Word | None = None
+    imap: Word | None = None
+    pop3: Word | None = None
+
+
+class Connection(Record):
+    """How a host is reached. May stand anywhere; a host's own word counts most."""
+
+    ansible_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(None, description="SSH port; default 22")
+    ansible_user: Annotated[str, Field(pattern="^[^ :/]+$")] | None = Field(
+        None, description="user there; default: the one who runs mailmirror"
+    )
+    ansible_ssh_private_key_file: LocalPath | None = Field(None, description="key; default: the SSH agent's keys")
+    ansible_connection: Literal["ssh", "local"] | None = Field(None, description="default ssh")
+    ansible_python_interpreter: Annotated[str, Field(pattern="^[^ ]+$")] | None = Field(
+        None, description="Python 3.9 or newer there; default python3"
+    )
+    mm_known_hosts: LocalPath | None = Field(None, description="pinned host keys; default ~/.ssh/known_hosts")
+    mm_ssh_agent: bool | None = Field(None, description="use keys of the SSH agent; default: when no key file is named")
+    mm_forced: bool | None = Field(None, description="the key there is bound to a forced command; default false")
+
+
+class HostVars(Connection):
+    """What stands at a host."""
+
+    mm_place: Literal["primary", "mirror", "archive", "witness"] | None = Field(None, description="its place, for life")
+    ansible_host: Address | None = Field(None, description="address; default: the host's name")
+    mm_stores: Annotated[tuple[StoreEntry, ...], Field(min_length=1)] | None = Field(
+        None, description="roots here, where they differ from the pair's; in the same order"
+    )
+
+
+class PairVars(Connection):
+    """What stands in `vars:` of a pair, or of all pairs."""
+
+    mm_stores: Annotated[tuple[StoreEntry, ...], Field(min_length=1)] | None = Field(None, description="mail roots")
+    mm_services: Services | None = Field(None, description="program by protocol; default none")
+    mm_mode: Literal["auto", "confirm", "observe"] | None = Field(None, description="who decides; default auto")
+    mm_rpo: Positive | None = Field(None, description="lag that is still good; default 30s")
+    mm_vip: Vip | None = Field(None, description="moving address; default none")
+    mm_dns: Dns | None = Field(None, description="moving names; default none")
+    mm_lease: Lease | None = Field(None, description="lease; needs a witness; default none")
+    mm_windows: tuple[Window, ...] | None = Field(None, description="weekly maintenance; default none")
+    mm_state_dir: LocalPath | None = Field(None, description="the controller's state; one for all pairs")
+    mm_bandwidth: Rate | None = Field(None, description="limit per passive place; default none")
+    mm_owner: Annotated[str, Field(pattern="^(name|number|[^:/ ]+:[^:/ ]+)$")] | None = Field(
+        None, description="owner of what is written: name (default), number, or USER:GROUP"
+    )
+    mm_undelete: Duration | None = Field(None, description="how long deleted mail is kept; default 7d")
+    mm_delete_budget: Budget | None = Field(None, description="deletions that pass unasked")
+    mm_watch: Literal["auto", "fanotify", "inotify", "poll"] | None = Field(None, description="default auto")
+    mm_audit: Positive | None = Field(None, description="time between audits; default 15m")
+    mm_verify: Positive | None = Field(None, description="time between proofs of equality; default 24h")
+    mm_listen: Endpoint | None = Field(None, description="HOST:PORT of the metrics; default none")

@@ -1,0 +1,82 @@
+"""Before the first pass: markers laid down, a plan without acts, what an account comes to.
+
+Invariant: nothing here overwrites a marker, and a passive place that holds anything isn't
+marked unless its operator says that it is a copy.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.agent.wire import unpack
+from orchestrator.errors import Refused
+from orchestrator.inventory.model import Host, Pair
+from orchestrator.remote.host import Conversation
+from orchestrator.replication.equality import lines
+from orchestrator.replication.flow import PATIENCE, Flow
+
+
+def initialise(
+    pair: Pair, links: Mapping[str, Conversation], active: Host, passives: Sequence[Host], *, adopt: bool, dry_run: bool
+) -> list[str]:
+    """Sentences that say what was laid down; empty when everything was there. Raises Refused, AgentFault."""
+    done = []
+    for number in range(len(active.stores)):
+        looks = {host.name: _look(links, host, number) for host in (active, *passives)}
+        for host in (active, *passives):
+            _demand_root(host, host.stores[number].root, looks[host.name])
+        known = looks[active.name]["marker"]
+        identity = str(known["store"]) if known else uuid.uuid4().hex
+        for host in passives:
+            _demand_empty(host, host.stores[number].root, looks[host.name], identity if known else None, adopt)
+        for host, role in ((active, "active"), *((host, "passive") for host in passives)):
+            found, root = looks[host.name]["marker"], host.stores[number].root
+            if found:
+                continue
+            done.append(f"{host.name}: {root} is now store {identity[:8]}, {role}, epoch 1")
+            if not dry_run:
+                head = {
+                    "store": root, "store_id": identity, "pair": pair.name, "place": host.place, "role": role, "epoch": 1,
+                }  # fmt: skip
+                links[host.name].request("store.init", head, timeout=PATIENCE)
+    return done
+
+
+def _look(links: Mapping[str, Conversation], host: Host, number: int) -> dict[str, Any]:
+    return links[host.name].request("store.look", {"store": host.stores[number].root}, timeout=PATIENCE).head
+
+
+def _demand_root(host: Host, root: str, look: dict[str, Any]) -> None:
+    if look["maildir"]:
+        raise Refused(
+            f"{root} on {host.name} is itself a Maildir",
+            remedy="Declare the directory above it: an account is a Maildir below a root.",
+        )
+
+
+def _demand_empty(host: Host, root: str, look: dict[str, Any], identity: str | None, adopt: bool) -> None:
+    marker = look["marker"]
+    if marker is not None:
+        if identity is None or marker["store"] != identity:
+            raise Refused(
+                f"{root} on {host.name} is marked as another store ({marker['store'][:8]}, pair {marker['pair']})",
+                remedy="Check which store is mounted there. Remove ROOT/.mailmirror by hand only if it is nobody's.",
+            )
+    elif not look["empty"] and not adopt:
+        raise Refused(
+            f"{root} on {host.name} isn't empty",
+            remedy="If it is a copy of the primary's store, run `mailmirror seed --adopt`; otherwise empty it.",
+        )
+
+
+def messages_of(flows: Sequence[Flow], account: str) -> int:
+    """How many messages of an account stand on the passive places, by the first of them."""
+    for flow in flows:
+        frame = flow.sink.link.request("sink.digests", {"store": flow.sink.path}, timeout=PATIENCE)
+        found = lines(unpack(frame) or [])
+        count = sum(line.messages for line in found.values() if line.account == account)
+        if count:
+            return count
+    return 0

@@ -1,0 +1,52 @@
+"""Whether bodies are compressed on their way, decided by what was measured. Pure.
+
+On a fast link compressing costs more than it saves; on a slow one it is the other way round. The
+link is slow when bodies come in below what a single core deflates; then a trial with
+compression is made, and the better of the two rates stays.
+
+Invariant: a decision follows from the samples alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SLOW_LINK = 24e6
+"""Bytes a second: below it a core that deflates at level 6 keeps up with the link."""
+LEVEL = 6
+SAMPLE_BYTES = 4 << 20
+"""What has to come in before a rate means anything."""
+RETRY_SAMPLES = 64
+"""After so many samples the other way is tried again: links change."""
+
+
+@dataclass
+class Pace:
+    """The samples of one link, newest rates of plain bytes per second without and with compression."""
+
+    level: int = 0
+    plain: float = 0.0
+    deflated: float = 0.0
+    _since: int = field(default=0, repr=False)
+
+    def sample(self, plain_bytes: int, seconds: float) -> int:
+        """Take a sample (bytes of bodies as they are on disk, seconds that they took) and answer the level to use."""
+        if plain_bytes < SAMPLE_BYTES or seconds <= 0:
+            return self.level
+        rate = plain_bytes / seconds
+        self._since += 1
+        if self.level:
+            self.deflated = rate
+            if self.deflated < self.plain:
+                self._switch(0)
+        else:
+            self.plain = rate
+            better_known = self.deflated > rate
+            untried = not self.deflated or self._since >= RETRY_SAMPLES
+            if rate < SLOW_LINK and (untried or better_known):
+                self._switch(LEVEL)
+        return self.level
+
+    def _switch(self, level: int) -> None:
+        self.level = level
+        self._since = 0

@@ -1,0 +1,508 @@
+"""A pair's replication while its hosts are connected: one pass, or following as it happens.
+
+A session opens the active's stores, and for each passive place a flow per store with a cursor
+of its own, so that a slow place never stalls another. The first flow runs on the caller's
+thread; each further passive place has a thread of its own while a pass is on.
+
+Invariant: `status` may be called from any thread and never waits; everything else runs on one.
+It decides nothing about when to reconnect, and knows no host's address.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from orchestrator.agent.wire import unpack
+from orchestrator.errors import AgentFault, LinkLost, NothingToDo, OperatorError, Refused
+from orchestrator.inventory.model import Host, Pair
+from orchestrator.remote.host import Conversation
+from orchestrator.replication import equality, first
+from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, End, Flow, Numbers, Trace
+from orchestrator.replication.report import (
+    Deleted,
+    Difference,
+    Link,
+    PairStatus,
+    PassiveStatus,
+    Progress,
+    Selection,
+    SyncReport,
+    Tally,
+    UndeleteReport,
+    VerifyReport,
+)
+
+VERIFY_TRIES = 8
+REFUSALS = frozenset(
+    ("no-marker", "other-store", "wrong-role", "older-generation", "older-epoch", "root-changed", "foreign", "marker",
+     "not-allowed", "no-root", "marked", "owner")
+)  # fmt: skip
+MAX_FOUND = 1_000
+
+Event = Callable[[str, str], None]
+
+
+class Session:
+    """One pair, connected. `links` holds a conversation per host name, of the active and of each passive place.
+
+    `on_event` gets (event, sentence); `trace` (base name, CLOCK_MONOTONIC ns) of each message made durable.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        links: Mapping[str, Conversation],
+        *,
+        on_event: Event | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        self.pair = pair
+        self._links = dict(links)
+        self._on_event = on_event
+        self._trace = trace
+        self._active = pair.primary
+        self._passives = [host for host in pair.hosts.values() if host.name in links and host.name != self._active.name]
+        self._numbers = Numbers()
+        self._flows: dict[str, list[Flow]] = {}
+        self._facts: list[dict[str, Any]] = []
+        self._link = Link.CONNECTING
+        self._trouble = self._remedy = ""
+        self._requests: SimpleQueue[Callable[[], None]] | None = None
+        self._equal_as_of: dict[str, float] = {}
+        self._watching = ""
+        self._last = PairStatus(pair.name)
+        self._bytes_before = self._wire_bytes()
+
+    # --- opening and closing ----------------------------------------------------------
+
+    def close(self) -> None:
+        """End the conversations. Whoever waits in another method gets LinkLost."""
+        for link in self._links.values():
+            link.close()
+
+    def _wire_bytes(self) -> tuple[int, int]:
+        links = self._links.values()
+        return sum(link.bytes_in for link in links), sum(link.bytes_out for link in links)
+
+    def _open(self, watch: str) -> None:
+        """Open every store at every end. Raises Refused where a marker forbids it, with the agent's remedy."""
+        if self._flows and self._watching == watch:
+            return
+        self._watching = watch
+        for flow in self._all_flows():
+            flow.close()
+        self._flows, self._facts = {}, []
+        try:
+            for number, store in enumerate(self._active.stores):
+                self._facts.append(self._open_source(store.root, store.accounts, watch))
+                for host in self._passives:
+                    self._flows.setdefault(host.name, []).append(self._open_flow(host, number))
+        except AgentFault as fault:
+            self._flows, self._facts = {}, []
+            raise refused(fault) from fault
+
+    def _open_source(self, root: str, accounts: str | None, watch: str) -> dict[str, Any]:
+        head = {
+            "store": root, "side": "source", "accounts": accounts, "watch": watch,
+            "services": sorted(set(self.pair.services.values())),
+        }  # fmt: skip
+        return self._links[self._active.name].request("store.open", head, timeout=PATIENCE).head
+
+    def _open_flow(self, host: Host, number: int) -> Flow:
+        source = End(self._active.name, self._links[self._active.name], self._active.stores[number].root)
+        sink = End(host.name, self._links[host.name], host.stores[number].root)
+        flow = Flow(self.pair, source, sink, host.place, self._numbers, wake=self._wake, trace=self._trace)
+        flow.open(self._facts[number])
+        return flow
+
+    def _wake(self) -> None:
+        requests = self._requests
+        if requests is not None:
+            requests.put(_nothing)
+
+    def _all_flows(self) -> list[Flow]:
+        return [flow for flows in self._flows.values() for flow in flows]
+
+    def _tell(self, event: str, sentence: str) -> None:
+        if self._on_event is not None:
+            self._on_event(event, sentence)
+
+    # --- one pass ---------------------------------------------------------------------
+
+    def sync(
+        self,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        dry_run: bool = False,
+        deletes: bool = True,
+        adopt: bool = False,
+    ) -> list[SyncReport]:
+        """One pass: audit, carry over, acknowledge. A report for each passive place.
+
+        In a dry run nothing is changed and the reports are `planned`. `deletes=False` holds deletions
+        back. `adopt` takes what stands on the passive places for a copy: compares and mends.
+        """
+        began = time.monotonic()
+        before = self._wire_bytes()
+        self._open(self._watching or "poll")
+        try:
+            self._audit()
+            for flow in self._all_flows():
+                flow.deletes = deletes
+                flow.tally = Tally()
+            if dry_run:
+                for flow in self._all_flows():
+                    flow.tally = flow.plan()
+            else:
+                self._each_place(lambda flows: self._pass(flows, progress, began, adopt))
+        except AgentFault as fault:
+            raise refused(fault) from fault
+        finally:
+            for flow in self._all_flows():
+                flow.deletes = True
+        seconds = time.monotonic() - began
+        after = self._wire_bytes()
+        return [
+            SyncReport(
+                self.pair.name, host, _sum(flow.tally for flow in flows), seconds, after[0] - before[0], after[1] - before[1],
+                planned=dry_run, problems=[p for flow in flows for p in flow.status.problems] + self._problems(),
+            )
+            for host, flows in self._flows.items()
+        ]  # fmt: skip
+
+    def _audit(self) -> None:
+        """Have the source look at every folder."""
+        link = self._links[self._active.name]
+        for number, store in enumerate(self._active.stores):
+            facts = link.request("source.audit", {"store": store.root}, timeout=PATIENCE).head
+            if facts["foreign"]:
+                path, kind = facts["foreign"][0]
+                raise Refused(
+                    f"{store.root}/{path} on {self._active.name} holds {kind} mailboxes, not Maildir",
+                    remedy="Only Maildir is replicated. Take it out of mm_stores, or convert it (doveadm sync).",
+                )
+            self._facts[number] = facts
+            for flows in self._flows.values():
+                flows[number].facts = facts
+
+    def _pass(
+        self, flows: list[Flow], progress: Callable[[Progress], None] | None, began: float, adopt: bool
+    ) -> None:
+        for flow in flows:
+            if adopt and not flow.whole:
+                flow.adopt()
+            total = int(flow.facts["messages"])
+            phase = "comparing" if adopt else "copying"
+
+            def tell(flow: Flow = flow, total: int = total, phase: str = phase) -> None:
+                if progress is not None:
+                    done = flow.tally
+                    progress(
+                        Progress(
+                            phase, done.messages + done.linked + done.renamed, total, done.message_bytes, 0,
+                            time.monotonic() - began,
+                        )
+                    )  # fmt: skip
+
+            flow.pull(tell)
+            if not flow.whole and flow.may_delete:
+                flow.sweep(adopt)
+            tell()
+
+    def _each_place(self, act: Callable[[list[Flow]], None]) -> None:
+        """Act on each passive place's flows; several places side by side."""
+        if len(self._flows) == 1:
+            act(next(iter(self._flows.values())))
+            return
+        with ThreadPoolExecutor(len(self._flows)) as pool:
+            for future in [pool.submit(act, flows) for flows in self._flows.values()]:
+                future.result()
+
+    def _problems(self) -> list[str]:
+        return [
+            f"{self._active.name}: {folder}{'/' if name else ''}{name}: {what}"
+            for facts in self._facts
+            for folder, name, what in facts["problems"]
+        ]
+
+    # --- following --------------------------------------------------------------------
+
+    def follow(self, stop: threading.Event, requests: SimpleQueue[Callable[[], None]]) -> None:
+        """Live until `stop` is set (returns) or the link is lost (raises). See `web.replicates`."""
+        self._requests = requests
+        try:
+            self._open(self.pair.watch)
+            self._link = Link.CATCHING_UP
+            self._audit()
+            self._round(stop, first_time=True)
+            self._link = Link.LIVE
+            refresh_at = 0.0
+            while not stop.is_set():
+                self._serve(requests)
+                if stop.is_set():
+                    return
+                self._round(stop, first_time=False)
+                if time.monotonic() >= refresh_at:
+                    self._refresh()
+                    refresh_at = time.monotonic() + PERMIT_EVERY
+        except AgentFault as fault:
+            self._link = Link.REFUSED
+            raise refused(fault) from fault
+        except LinkLost:
+            self._link = Link.CONNECTING
+            raise
+        finally:
+            self._requests = None
+
+    def _serve(self, requests: SimpleQueue[Callable[[], None]]) -> None:
+        """Wait for something to do, at most until the permit is due; do what was asked for."""
+        try:
+            requests.get(timeout=PERMIT_EVERY / 2)()
+            while True:
+                requests.get_nowait()()
+        except Empty:
+            return
+
+    def _round(self, stop: threading.Event, first_time: bool) -> None:
+        def act(flows: list[Flow]) -> None:
+            for flow in flows:
+                flow.renew_permit()
+                if first_time or flow.dirty or (flow.status.pending and flow.may_delete):
+                    flow.pull(lambda: _halt(stop))
+                    flow.status.pending = 0
+                    if not flow.whole and flow.may_delete:
+                        flow.sweep(adopting=False)
+
+        self._each_place(act)
+
+    def _refresh(self) -> None:
+        for flow in self._all_flows():
+            flow.refresh()
+        for number in range(len(self._facts)):
+            self._facts[number] = next(iter(self._flows.values()))[number].facts
+
+    # --- telling ----------------------------------------------------------------------
+
+    def status(self) -> PairStatus:
+        """How the pair stands, as last told. From any thread, at once."""
+        facts = list(self._facts)
+        received, sent = self._wire_bytes()
+        last = PairStatus(
+            self.pair.name, link=self._link, active=self._active.name, trouble=self._trouble, remedy=self._remedy,
+            not_used=list(self.pair.not_used), bytes_received=received, bytes_sent=sent, taken_at=time.time(),
+        )  # fmt: skip
+        if facts:
+            last.watch = str(facts[0]["watch"])
+            last.watch_why = str(facts[0]["watch_why"])
+            last.accounts = sum(int(f["accounts"]) for f in facts)
+            last.folders = sum(int(f["folders"]) for f in facts)
+            last.messages = sum(int(f["messages"]) for f in facts)
+            last.epoch = int(facts[0]["marker"]["epoch"])
+            last.unstable_folders = sum(int(f["unstable"]) for f in facts)
+            last.missing_accounts = [str(a) for f in facts for a in f["missing"]]
+            last.trouble = next((str(f["trouble"]) for f in facts if f["trouble"]), self._trouble)
+        last.passives = [self._passive(host) for host in self._passives]
+        flows = self._all_flows()
+        last.permit_open = bool(flows) and all(flow.permit_open for flow in flows)
+        return last
+
+    def _passive(self, host: Host) -> PassiveStatus:
+        flows = self._flows.get(host.name, [])
+        if not flows:
+            return PassiveStatus(host.name, host.place)
+        lags = [flow.status.lag_seconds for flow in flows]
+        marks = [flow.status.watermark for flow in flows if flow.status.watermark is not None]
+        return PassiveStatus(
+            host.name, host.place,
+            connected=all(not flow.sink.link.lost.is_set() for flow in flows),
+            pending=sum(flow.status.pending for flow in flows),
+            lag_seconds=None if None in lags else max((lag for lag in lags if lag is not None), default=None),
+            watermark=max(marks, default=None),
+            waiting=[each for flow in flows for each in flow.status.waiting],
+            sidecars_wait=sum(flow.status.sidecars_wait for flow in flows),
+            equal_as_of=self._equal_as_of.get(host.name),
+            tally=_sum(flow.status.tally for flow in flows),
+            problems=[p for flow in flows for p in flow.status.problems[-20:]] + self._problems()[-20:],
+        )  # fmt: skip
+
+    # --- verifying --------------------------------------------------------------------
+
+    def verify(self, deep: bool = False) -> list[VerifyReport]:
+        """Compare both ends; `deep` reads every body too. Waits for what is on its way first."""
+        self._open(self._watching or "poll")
+        try:
+            self._audit()
+            return [self._verify(host, flows, deep) for host, flows in self._flows.items()]
+        except AgentFault as fault:
+            raise refused(fault) from fault
+
+    def _verify(self, host: str, flows: list[Flow], deep: bool) -> VerifyReport:
+        began = time.monotonic()
+        found: list[Difference] = []
+        accounts: set[str] = set()
+        folders = messages = waiting = 0
+        for flow in flows:
+            active, passive, waits = self._still_lines(flow)
+            found += equality.compare(active, passive)
+            if deep:
+                found += self._deep(flow, active)
+            accounts |= {line.account for line in active.values() if line.account}
+            folders += sum(line.maildir for line in active.values())
+            messages += sum(line.messages for line in active.values())
+            waiting += waits
+        now = time.time()
+        if not found:
+            self._equal_as_of[host] = now
+        return VerifyReport(
+            self.pair.name, host, not found, deep, len(accounts), folders, messages, waiting,
+            found[: equality.MAX_DIFFERENCES], now, time.monotonic() - began,
+        )  # fmt: skip
+
+    def _still_lines(self, flow: Flow) -> tuple[dict[str, equality.Line], dict[str, equality.Line], int]:
+        """Both ends' lines at one point of the change log: taken again while mail goes on arriving."""
+        for _ in range(VERIFY_TRIES):
+            flow.pull()
+            there = self._digests(flow.sink, "sink.digests")
+            here = self._digests(flow.source, "source.digests")
+            if int(here[0]["head"]) <= flow.live and here[0]["whole"]:
+                break
+        return here[1], there[1], int(there[0]["waiting"])
+
+    def _digests(self, end: End, verb: str, **more: Any) -> tuple[dict[str, Any], dict[str, equality.Line]]:
+        frame = end.link.request(verb, {"store": end.path, **more}, timeout=PATIENCE)
+        return frame.head, equality.lines(unpack(frame) or [])
+
+    def _deep(self, flow: Flow, active: dict[str, equality.Line]) -> list[Difference]:
+        """Differences by message, from the disks themselves. A folder that changed meanwhile is read again."""
+        paths = [path for path, line in active.items() if line.maildir]
+        found: list[Difference] = []
+        for _ in range(3):
+            if not paths:
+                return []
+            found = []
+            here = self._digests(flow.source, "source.digests", deep=True, paths=paths)[1]
+            there = self._digests(flow.sink, "sink.digests", deep=True, paths=paths)[1]
+            paths = [p for p in paths if p not in here or p not in there or here[p].digest != there[p].digest]
+            for path in paths[:20]:
+                one = {"deep": True, "names": True, "paths": [path]}
+                mine = self._digests(flow.source, "source.digests", **one)[1].get(path)
+                yours = self._digests(flow.sink, "sink.digests", **one)[1].get(path)
+                if mine is None or yours is None:
+                    found.append(Difference(active[path].account, path, "is missing on one of the places"))
+                else:
+                    found += [Difference(mine.account, path, what) for what in equality.by_message(mine, yours)]
+            flow.pull()
+        return found
+
+    # --- operators' verbs -------------------------------------------------------------
+
+    def initialise(self, *, adopt: bool = False, dry_run: bool = False) -> list[str]:
+        """Lay the markers down; sentences that say what was done, or would be. Raises NothingToDo, Refused."""
+        try:
+            done = first.initialise(self.pair, self._links, self._active, self._passives, adopt=adopt, dry_run=dry_run)
+        except AgentFault as fault:
+            raise refused(fault) from fault
+        if not done:
+            raise NothingToDo(f"{self.pair.name} is initialised already.", remedy="Run `mailmirror sync` or `mailmirror run`.")
+        return done
+
+    def undelete(self, chosen: Selection, *, dry_run: bool = False) -> list[UndeleteReport]:
+        """Bring deleted messages back out of the quarantine of each passive place, as waiting deletions."""
+        self._open(self._watching or "poll")
+        reports = []
+        for host, flows in self._flows.items():
+            report = UndeleteReport(self.pair.name, host, 0, 0, planned=dry_run)
+            for flow in flows:
+                frame = flow.sink.link.request("sink.undelete", {"store": flow.sink.path}, timeout=PATIENCE)
+                rows = [row for row in unpack(frame) or [] if _is_chosen(chosen, row)]
+                report.chosen += len(rows)
+                report.chosen_bytes += sum(int(row[6]) for row in rows)
+                report.found += [
+                    Deleted(str(row[2]), str(row[3]), str(row[5]), int(row[6]), float(row[1])) for row in rows
+                ]
+                if rows and not dry_run:
+                    wanted = [int(row[0]) for row in rows]
+                    for at in range(0, len(wanted), 2_000):
+                        head = {"store": flow.sink.path, "restore": wanted[at : at + 2_000]}
+                        done = flow.sink.link.request("sink.undelete", head, timeout=PATIENCE)
+                        report.restored += int(done.head["restored"])
+                    flow.refresh()
+            del report.found[MAX_FOUND:]
+            reports.append(report)
+        return reports
+
+    def release(self, waiting: str) -> int:
+        """Let the waiting deletions of this id through; how many. Raises OperatorError for an unknown id."""
+        self._open(self._watching or "poll")
+        self._audit()
+        for flow in self._all_flows():
+            flow.refresh()
+            for each in flow.status.waiting:
+                if each.id == waiting:
+                    return flow.release(each.account)
+        raise OperatorError(
+            f"{self.pair.name} has no waiting deletions {waiting!r}.", remedy="`mailmirror status` lists them with their ids."
+        )
+
+    def retire(self, account: str, *, dry_run: bool = False) -> int:
+        """Let a vanished account's deletion through; how many messages. Raises Refused while it is there."""
+        self._open(self._watching or "poll")
+        self._audit()
+        for number, store in enumerate(self._active.stores):
+            if account in self._facts[number]["missing"]:
+                if dry_run:
+                    return first.messages_of([flows[number] for flows in self._flows.values()], account)
+                head = {"store": store.root, "account": account}
+                link = self._links[self._active.name]
+                count = int(link.request("source.retire", head, timeout=PATIENCE).head["messages"])
+                for flows in self._flows.values():
+                    flows[number].pull()
+                    flows[number].refresh()
+                    for each in flows[number].status.waiting:
+                        if each.account == account:
+                            flows[number].release(account)
+                return count
+        raise Refused(
+            f"The account {account} hasn't vanished on {self._active.name}.",
+            remedy="Remove it there first; `mailmirror status` lists vanished accounts.",
+        )
+
+
+def refused(fault: AgentFault) -> AgentFault | Refused:
+    """An agent's fault as what it is: a safety rule's refusal, or trouble."""
+    return Refused(str(fault), remedy=fault.remedy) if fault.code in REFUSALS else fault
+
+
+def _sum(tallies: Any) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        for name, value in vars(tally).items():
+            setattr(total, name, getattr(total, name) + value)
+    return replace(total)
+
+
+def _is_chosen(chosen: Selection, row: Sequence[Any]) -> bool:
+    _, at, account, folder, what, name, _ = row
+    return (
+        what == 0
+        and (not chosen.account or fnmatch.fnmatchcase(str(account), chosen.account))
+        and (not chosen.pattern or fnmatch.fnmatchcase(f"{folder}/{str(name).split(':', 1)[0]}", chosen.pattern))
+        and (chosen.since is None or float(at) >= chosen.since)
+        and (chosen.until is None or float(at) < chosen.until)
+    )
+
+
+def _halt(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise LinkLost("The daemon is stopping.")
+
+
+def _nothing() -> None:
+    """A piece of work that only wakes."""

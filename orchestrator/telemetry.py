@@ -1,0 +1,88 @@
+"""Every metric that mailmirror has, in one list: name, type, meaning, labels and where a label's values come from.
+
+Names follow Prometheus' conventions: base units, `_total` for counters, `_info`, and
+`_timestamp_seconds` for points in time (the age is the reader's to compute). Invariant: no
+label holds a mailbox, an account or an address: pairs, hosts and fixed words only.
+
+What fills them is `web.metrics`; a test holds both together.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Metric(NamedTuple):
+    """One metric. `kind` decides whether it may fall."""
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+PAIR = ("pair",)
+HOST = ("pair", "host")  # host: a passive place, by its name in the inventory
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("mailmirror_build_info", "gauge", "Always 1; the version that runs.", ("version",)),
+        # state: the words of replication.report.Link, with _ for a space
+        Metric(
+            "mailmirror_pair_state",
+            "gauge",
+            "1 for the state that the pair is in, 0 for the others.",
+            ("pair", "state"),
+        ),
+        Metric("mailmirror_link_up", "gauge", "1 while both ends of this replication are connected.", HOST),
+        # watch: fanotify, inotify, poll
+        Metric("mailmirror_watch_info", "gauge", "Always 1; how the active place notices changes.", ("pair", "watch")),
+        Metric(
+            "mailmirror_replication_lag_seconds",
+            "gauge",
+            "Age of the oldest change that the place lacks; 0: none; NaN: unknown.",
+            HOST,
+        ),
+        Metric("mailmirror_replication_pending_changes", "gauge", "Changes that the place lacks.", HOST),
+        Metric(
+            "mailmirror_replication_watermark_timestamp_seconds",
+            "gauge",
+            "When the last change became durable there.",
+            HOST,
+        ),
+        Metric("mailmirror_equal_timestamp_seconds", "gauge", "When both ends were last proven equal.", HOST),
+        Metric("mailmirror_deletions_waiting", "gauge", "Deletions that the firewall holds back.", HOST),
+        Metric("mailmirror_permit_open", "gauge", "1 while deletions may flow.", PAIR),
+        Metric("mailmirror_sidecars_waiting", "gauge", "Sidecars held back because an IMAP server runs there.", HOST),
+        Metric(
+            "mailmirror_unstable_folders", "gauge", "Folders whose deletions wait for a listing that holds still.", PAIR
+        ),
+        Metric("mailmirror_missing_accounts", "gauge", "Accounts that vanished from the active place.", PAIR),
+        Metric("mailmirror_epoch", "gauge", "The pair's epoch.", PAIR),
+        Metric("mailmirror_accounts", "gauge", "Accounts in the active store.", PAIR),
+        Metric("mailmirror_folders", "gauge", "Folders in the active store.", PAIR),
+        Metric("mailmirror_messages", "gauge", "Messages in the active store.", PAIR),
+        # direction: received, sent, as the controller sees it
+        Metric(
+            "mailmirror_sync_bytes_total", "counter", "Bytes on the wire, of all conversations.", ("pair", "direction")
+        ),
+        Metric("mailmirror_messages_copied_total", "counter", "Messages whose bodies travelled.", HOST),
+        Metric("mailmirror_message_bytes_copied_total", "counter", "Bytes of those bodies.", HOST),
+        # kind: linked, renamed, folders, folders_renamed, sidecars, deleted, refused
+        Metric(
+            "mailmirror_changes_total",
+            "counter",
+            "Changes without a body that were made there.",
+            ("pair", "host", "kind"),
+        ),
+        Metric("mailmirror_reconnects_total", "counter", "Times that the link was lost or not made.", PAIR),
+        # kind: missed, failed, still_running
+        Metric(
+            "mailmirror_timer_trouble_total",
+            "counter",
+            "Audits and verifications that weren't called in time.",
+            ("kind",),
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""How the running daemon is asked: the desk that answers, the control socket, the metrics."""

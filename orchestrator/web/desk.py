@@ -1,0 +1,238 @@
+"""Where every question to the running daemon is answered, whoever carried it here.
+
+A request is a JSON object: `verb`, mostly `pair`, and the verb's own fields. The answer is
+JSON too: just what the command prints with `--format json`. Invariant: a request is checked
+field by field before anything is done, and changing verbs need to know which pair is meant.
+
+The desk does no replication itself: work on a pair is handed to that pair's thread
+(`Attends.call`), and the desk waits for it. It knows neither sockets nor terminals.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeVar
+
+from orchestrator.errors import TryAgain, UsageError
+from orchestrator.replication.report import PairStatus, Progress, Selection
+from orchestrator.web.replicates import Replicates
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Json = Any
+"""What `json.dumps` takes."""
+
+PROGRESS_AFTER = 0.3  # seconds; a pass that is done sooner tells nothing on its way
+PROGRESS_EVERY = 0.2
+EVENTS_KEPT = 256  # per subscriber; who reads slower loses the oldest
+
+
+class Attends(Protocol):
+    """A pair and the thread that attends to it."""
+
+    def status(self) -> PairStatus: ...
+
+    def call(self, work: Callable[[Replicates], T], timeout: float | None = None) -> T:
+        """Run on the pair's thread, wait for the result. Raises StillRunning, and what work or connecting raises."""
+
+    def poke(self) -> None:
+        """Try again now what waits to be tried again."""
+
+
+class Outlet(Protocol):
+    """Where an answer's forerunners go."""
+
+    def offer(self, told: Json) -> None:
+        """Send if there is room, else drop; never blocks."""
+
+    def tell(self, told: Json) -> None:
+        """Send; raises OSError when the other end is gone or too slow."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, as the kernel says (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Events:
+    """What happens, told to all who listen. A listener that doesn't keep up loses the oldest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[queue.Queue[dict[str, Json]]] = []
+
+    def publish(self, pair: str, event: str, text: str) -> None:
+        told = {"time": time.time(), "pair": pair, "event": event, "text": text}
+        with self._lock:
+            for listener in self._listeners:
+                if listener.full():
+                    listener.get_nowait()
+                listener.put_nowait(told)
+
+    def listen(self) -> queue.Queue[dict[str, Json]]:
+        listener: queue.Queue[dict[str, Json]] = queue.Queue(EVENTS_KEPT)
+        with self._lock:
+            self._listeners.append(listener)
+        return listener
+
+    def leave(self, listener: queue.Queue[dict[str, Json]]) -> None:
+        with self._lock:
+            self._listeners.remove(listener)
+
+
+class Desk:
+    """Answers requests about the pairs that this daemon attends to."""
+
+    def __init__(self, pairs: Mapping[str, Attends], events: Events) -> None:
+        self._pairs = pairs
+        self._events = events
+        self.stopping = threading.Event()
+        self._verbs: dict[str, Callable[[Request, Outlet], Json]] = {
+            "status": self._status,
+            "sync": self._sync,
+            "verify": self._verify,
+            "undelete": self._undelete,
+            "release": self._release,
+            "retire": self._retire,
+            "retry": self._retry,
+            "subscribe": self._subscribe,
+        }
+
+    def answer(self, asked: Mapping[str, Json], caller: Caller, outlet: Outlet) -> Json:
+        """The answer to one request. Raises MailmirrorError; UsageError for what it can't understand."""
+        request = Request(asked)
+        verb = request.text("verb")
+        work = self._verbs.get(verb)
+        if work is None:
+            raise UsageError(
+                f"The daemon knows no verb {verb[:40]!r}.", remedy="Use the same version for both, or see `--help`."
+            )
+        if verb not in ("status", "subscribe"):
+            log.info("asked to %s uid=%d pid=%d pair=%s", verb, caller.uid, caller.pid, request.text("pair", "-"))
+        return work(request, outlet)
+
+    def statuses(self, name: str = "") -> list[PairStatus]:
+        """How the pairs stand, or the one that is named."""
+        chosen = [self._named(name)] if name else list(self._pairs.values())
+        return [pair.status() for pair in chosen]
+
+    def _status(self, request: Request, outlet: Outlet) -> Json:
+        return {"pairs": [asdict(status) for status in self.statuses(request.text("pair", ""))], "stale": False}
+
+    def _sync(self, request: Request, outlet: Outlet) -> Json:
+        dry_run, deletes = request.truth("dry_run"), request.truth("deletes", True)
+        adopt, progress = request.truth("adopt"), Throttle(outlet)
+        reports = self._one(request).call(
+            lambda session: session.sync(progress, dry_run=dry_run, deletes=deletes, adopt=adopt),
+            request.seconds("timeout"),
+        )
+        return [asdict(report) for report in reports]
+
+    def _verify(self, request: Request, outlet: Outlet) -> Json:
+        deep = request.truth("deep")
+        pair = self._one(request)
+        return [asdict(r) for r in pair.call(lambda session: session.verify(deep), request.seconds("timeout"))]
+
+    def _undelete(self, request: Request, outlet: Outlet) -> Json:
+        chosen = Selection(
+            request.text("account", ""), request.text("pattern", ""), request.seconds("since"), request.seconds("until")
+        )
+        dry_run = request.truth("dry_run")
+        pair = self._one(request)
+        reports = pair.call(lambda session: session.undelete(chosen, dry_run=dry_run), request.seconds("timeout"))
+        return [asdict(report) for report in reports]
+
+    def _release(self, request: Request, outlet: Outlet) -> Json:
+        waiting = request.text("id")
+        released = self._one(request).call(lambda session: session.release(waiting), request.seconds("timeout"))
+        return {"id": waiting, "released": released}
+
+    def _retire(self, request: Request, outlet: Outlet) -> Json:
+        account, dry_run = request.text("account"), request.truth("dry_run")
+        pair = self._one(request)
+        count = pair.call(lambda session: session.retire(account, dry_run=dry_run), request.seconds("timeout"))
+        return {"account": account, "messages": count, "planned": dry_run}
+
+    def _retry(self, request: Request, outlet: Outlet) -> Json:
+        self._one(request).poke()
+        return {"retrying": True}
+
+    def _subscribe(self, request: Request, outlet: Outlet) -> Json:
+        pair = request.text("pair", "")
+        listener = self._events.listen()
+        try:
+            while not self.stopping.is_set():
+                try:
+                    event = listener.get(timeout=0.5)
+                except queue.Empty:
+                    continue
+                if pair in ("", event["pair"]):
+                    outlet.tell(event)
+        finally:
+            self._events.leave(listener)
+        raise TryAgain("The daemon is stopping.", remedy="Subscribe again when it is back.")
+
+    def _one(self, request: Request) -> Attends:
+        name = request.text("pair", "")
+        if name:
+            return self._named(name)
+        if len(self._pairs) != 1:
+            raise UsageError(f"Which pair is meant? There are {', '.join(self._pairs) or 'none'}.", remedy="Name one.")
+        return next(iter(self._pairs.values()))
+
+    def _named(self, name: str) -> Attends:
+        if name not in self._pairs:
+            raise UsageError(
+                f"The daemon attends to no pair {name[:80]!r}; it has {', '.join(self._pairs) or 'none'}.",
+                remedy="Correct the name, or restart the daemon when the inventory has changed.",
+            )
+        return self._pairs[name]
+
+
+class Throttle:
+    """Progress on its way to somebody who waits: nothing for a quick pass, a few lines a second for a long one."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._next = time.monotonic() + PROGRESS_AFTER
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_EVERY
+            self._outlet.offer(asdict(progress))
+
+
+class Request:
+    """A request's fields, each taken out by its type. Raises UsageError for a missing or a wrong one."""
+
+    def __init__(self, fields: Mapping[str, Json]) -> None:
+        self._fields = fields
+
+    def text(self, name: str, otherwise: str | None = None) -> str:
+        value = self._fields.get(name, otherwise)
+        if not isinstance(value, str):
+            raise UsageError(f"The request's {name!r} has to be a string.")
+        return value
+
+    def truth(self, name: str, otherwise: bool = False) -> bool:
+        value = self._fields.get(name, otherwise)
+        if not isinstance(value, bool):
+            raise UsageError(f"The request's {name!r} has to be true or false.")
+        return value
+
+    def seconds(self, name: str) -> float | None:
+        value = self._fields.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+            raise UsageError(f"The request's {name!r} has to be a number of seconds.")
+        return value

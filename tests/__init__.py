@@ -1,0 +1,1 @@
+"""Everything that proves mailmirror; tests/support builds what the tests stand on."""

@@ -1,0 +1,117 @@
+"""`mailmirror demo` as a newcomer runs it: its proofs hold, it takes less than a minute, and nothing is left of it.
+
+It runs as whoever runs the tests, root or not. The demo gets a temporary directory of its own, so that what it leaves
+can be seen: files there, and processes whose command line or environment names it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 120.0  # seconds; the promise of a minute is for a machine that does nothing else
+PROOFS = 11
+
+
+@contextmanager
+def demo(directory: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`mailmirror demo`, in a session of its own, with `directory` as its temporary directory."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "orchestrator.cli", "demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(directory)},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE)
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def leftovers(directory: Path) -> list[str]:
+    """Files below `directory`, and live processes that name it in their command line, environment or open files."""
+    found = [str(path) for path in directory.iterdir()]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if str(directory).encode() in said and int(process.name) != os.getpid():
+                found.append(said.replace(b"\0", b" ")[:200].decode(errors="replace"))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found
+
+
+def nothing_left(directory: Path, within: float = 10.0) -> bool:
+    deadline = time.monotonic() + within
+    while leftovers(directory):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.issue("2.7 make demo")
+def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seed", "7") as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, out + err
+    assert out.startswith("mailmirror demo: ") and "(seed 7)" in out
+    told = re.search(r"(\d+) proofs held, in (\d+) s", out)
+    assert told and int(told[1]) == PROOFS == len(re.findall(r"^   ✓ ", out, re.MULTILINE)), out
+    assert int(told[2]) < 60, out
+    assert [line[0] for line in out.splitlines() if re.match(r"\d  ", line)] == list("12345678"), out
+    assert "\x1b" not in out, "no colour where there is no terminal"
+    assert nothing_left(tmp_path), leftovers(tmp_path)
+
+
+@pytest.mark.issue("2.7 Ctrl-C cleans up")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("act", ["1  ", "2  ", "3  "])
+def test_an_interrupted_demo_cleans_up(tmp_path: Path, number: signal.Signals, act: str) -> None:
+    with demo(tmp_path) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if line.startswith(act):
+                break
+        process.send_signal(number)
+        process.send_signal(signal.SIGINT)  # an impatient second one must not stop the cleaning up
+        process.stdout.read()
+        said = process.stderr.read()
+        process.wait(PATIENCE)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert nothing_left(tmp_path), leftovers(tmp_path)
+
+
+@pytest.mark.issue("2.7 make demo")
+def test_a_demo_that_fails_says_what_failed_and_keeps_its_logs_when_asked(tmp_path: Path) -> None:
+    with demo(tmp_path, "--keep") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("2  "):
+                break
+        (directory,) = tmp_path.glob("mailmirror-demo-*")
+        inventory = directory / "controller" / "inventory.yaml"
+        inventory.write_text(inventory.read_text().replace("mm_place: mirror", "mm_place: nowhere"))
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, out + err
+    assert "the demo failed: `mailmirror init demo` ended with 78" in err and "nowhere" in err
+    assert str(directory / "logs") in err
+    assert {path.name for path in (directory / "logs").iterdir()} >= {"mail1.log", "smtp.log", "mailmirror.log"}
+    assert (directory / "mail1" / "vmail" / "example.org" / "anna" / "cur").is_dir()

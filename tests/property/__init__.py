@@ -1,0 +1,1 @@
+"""Random histories and random input, judged by what must always hold."""

@@ -1,0 +1,74 @@
+"""What a test needs of the machine, found out by trying: skip with one line, or fail where the CI promised it.
+
+Invariant: with CI=true as root a missing capability is a failure, never a skip. As an ordinary user it is a skip.
+The attempts run in a child process, and leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import image
+
+_TRY = """
+from pathlib import Path
+import tempfile
+from tests.support import kernel
+kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
+kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+kernel.raise_loopback()
+place = Path(tempfile.gettempdir())
+kernel.mount("try", place, "tmpfs")
+for name in ("upper", "work", "root"):
+    (place / name).mkdir()
+kernel.mount("try", place / "root", "overlay", data=f"lowerdir=/,upperdir={place}/upper,workdir={place}/work")
+(place / "file").write_bytes(bytes(65536))
+with kernel.loop_device(place / "file"):
+    pass
+"""
+
+
+@functools.cache
+def missing() -> str:
+    """What the lab lacks on this machine, in one line; empty when it has everything. Tried once per process."""
+    if os.geteuid() != 0:
+        return "needs root"
+    for tool in ("apt-get", "mkfs.ext4", "ip", "tc"):
+        if shutil.which(tool, path=image.PATH) is None:
+            return f"needs the command {tool}"
+    tried = subprocess.run(
+        [sys.executable, "-c", _TRY],
+        env={"PYTHONPATH": str(image.CHECKOUT), "PATH": image.PATH, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode == 0:
+        return ""
+    last = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return f"needs mount, network and overlay rights and loop devices ({last})"
+
+
+def root() -> None:
+    """Call first in a test with the marker `lab`: returns where namespaces, overlay and loop devices work."""
+    _unless(missing())
+
+
+def command(name: str) -> None:
+    """Call first in a test that runs a program of the machine itself, such as `rsync`."""
+    if shutil.which(name) is None:
+        _unless(f"needs the command {name}")
+
+
+def _unless(reason: str) -> None:
+    if not reason:
+        return
+    if os.environ.get("CI") == "true" and os.geteuid() == 0:
+        pytest.fail(f"CI=true and root, but the lab cannot run here: {reason}", pytrace=False)
+    pytest.skip(reason)

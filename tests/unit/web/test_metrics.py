@@ -1,0 +1,110 @@
+"""`/metrics`, as Prometheus reads it."""
+
+from __future__ import annotations
+
+import math
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator.errors import UsageError
+from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally, Waiting
+from orchestrator.telemetry import METRICS
+from orchestrator.web.metrics import Metrics, Told, samples
+
+SECRET = "someone@example.org"
+
+
+def stand() -> Told:
+    known = PassiveStatus(
+        "mail2",
+        "mirror",
+        connected=True,
+        pending=3,
+        lag_seconds=1.5,
+        watermark=100.0,
+        equal_as_of=90.0,
+        waiting=[Waiting("w1", SECRET, 300, f"{SECRET} lost its INBOX", 1.0)],
+        tally=Tally(messages=7, message_bytes=70, deleted=2),
+    )
+    org = PairStatus(
+        "org",
+        Link.LIVE,
+        active="mail1",
+        watch="fanotify",
+        missing_accounts=[SECRET],
+        permit_open=True,
+        passives=[known],
+    )
+    net = PairStatus("net", Link.CONNECTING, passives=[PassiveStatus("mail4", "mirror")], trouble=SECRET)
+    return [org, net], {"net": 4}, {"missed": 1}
+
+
+def scrape(address: str = "127.0.0.1:0") -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    metrics = Metrics(address, stand)
+    try:
+        host = "[::1]" if "::1" in address else "127.0.0.1"
+        with urllib.request.urlopen(f"http://{host}:{metrics.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    finally:
+        metrics.close()
+    assert SECRET not in text
+    assert "someone" not in text
+    families = list(text_string_to_metric_families(text))
+    assert {family.name for family in families} == {name.removesuffix("_total") for name in METRICS}
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+@pytest.mark.issue("2.6 metrics: lag, rates, pending, firewall, equality")
+def test_a_scrape_shows_lag_pending_firewall_equality_and_rates() -> None:
+    seen = scrape()
+    host, pair = (("host", "mail2"), ("pair", "org")), (("pair", "org"),)
+    assert seen["mailmirror_replication_lag_seconds", host] == 1.5
+    assert seen["mailmirror_replication_pending_changes", host] == 3
+    assert seen["mailmirror_deletions_waiting", host] == 300
+    assert seen["mailmirror_equal_timestamp_seconds", host] == 90
+    assert seen["mailmirror_messages_copied_total", host] == 7
+    assert seen["mailmirror_permit_open", pair] == 1
+    assert seen["mailmirror_missing_accounts", pair] == 1
+    assert seen["mailmirror_link_up", host] == 1
+    assert seen["mailmirror_changes_total", (("host", "mail2"), ("kind", "deleted"), ("pair", "org"))] == 2
+    assert seen["mailmirror_pair_state", (("pair", "net"), ("state", "connecting"))] == 1
+    assert seen["mailmirror_reconnects_total", (("pair", "net"),)] == 4
+    assert seen["mailmirror_timer_trouble_total", (("kind", "missed"),)] == 1
+
+
+def test_what_isn_t_known_is_no_zero() -> None:
+    seen, host = scrape(), (("host", "mail4"), ("pair", "net"))
+    assert math.isnan(seen["mailmirror_replication_lag_seconds", host])
+    assert ("mailmirror_equal_timestamp_seconds", host) not in seen
+    assert seen["mailmirror_link_up", host] == 0
+
+
+def test_every_sample_is_of_a_listed_metric_with_its_labels_and_every_metric_has_one() -> None:
+    made = list(samples(*stand()))
+    assert {name for name, _, _ in made} == METRICS.keys()
+    assert all(len(labels) == len(METRICS[name].labels) for name, labels, _ in made)
+
+
+def test_metric_names_follow_the_conventions() -> None:
+    for name, metric in METRICS.items():
+        assert name.startswith("mailmirror_")
+        assert (metric.kind == "counter") == name.endswith("_total"), name
+        assert name == name.lower()
+        assert metric.meaning.endswith(".")
+        assert not {"account", "mailbox", "folder", "user", "address"} & set(metric.labels)
+
+
+def test_a_port_that_can_t_be_had_is_an_operator_s_error() -> None:
+    first = Metrics("127.0.0.1:0", stand)
+    try:
+        for address in (f"127.0.0.1:{first.port}", "127.0.0.1:many"):
+            with pytest.raises(UsageError, match="Metrics can't be served"):
+                Metrics(address, stand)
+    finally:
+        first.close()
+
+
+def test_it_serves_on_ipv6_loopback_too() -> None:
+    assert scrape("[::1]:0")
