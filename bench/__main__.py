@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> int:
         plan.results.facts["took"] = f"{time.monotonic() - began:.0f} s"
     plan.save()
     (chosen.out / "bench.svg").write_text(plot.panels(plan.results))
+    if plan.complete:
+        shutil.copy(chosen.out / "bench.svg", REPOSITORY / "docs/bench.svg")
     (chosen.out / "report.txt").write_text(report.text(plan.results))
     print("\n" + report.text(plan.results), flush=True)
     return 1 if any(not row.good for row in plan.results.rows) else 0

@@ -94,16 +94,14 @@ def pss(pid: int) -> int:
 
 
 def role(pid: int, side: str) -> str:
-    """Name what a process is on its side: `near`, `near agent`, `far`, `far agent` or `sshd`."""
+    """Name what a process is on its side: `near`, `near agent`, `far` (all that sshd started) or `sshd`."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
     except (FileNotFoundError, ProcessLookupError):
         return side
     if side == "far" and (command.startswith("sshd") or "/sshd " in command):
         return "sshd"
-    words = command.split()
-    agent = bool(words) and "python" in words[0] and "agent" in command and "orchestrator.cli" not in command
-    return f"{side} agent" if agent else side
+    return "near agent" if side == "near" and "orchestrator.agent" in command else side
 
 
 class Sampler:

@@ -43,6 +43,11 @@ class Plan:
     results: Results = field(default_factory=Results)
     save: Callable[[], None] = lambda: None
 
+    @property
+    def complete(self) -> bool:
+        """Tell whether this is the whole benchmark, whose plot the README shows."""
+        return self.ours and not self.only and not self.small and len(self.peers) >= 4
+
     def wants(self, *names: str) -> bool:
         """Tell whether any of these workloads is asked for."""
         return not self.only or bool(self.only & set(names))
@@ -129,7 +134,7 @@ def _prepared(site: Site, plan: Plan, template: Path, shape: Shape) -> tree.Tree
     use = measure.run(site, RSYNC.command(site), site.space / "rsync.log", chain.TIMEOUT)
     if use.code:
         raise RuntimeError(f"rsync: {chain.tail(site.space / 'rsync.log')}")
-    return tree.Tree(plan.seed, tree.skeleton(shape, plan.seed).accounts, shape.messages * 10)
+    return tree.reopened(site.source, shape, plan.seed)
 
 
 def _follow_ours(site: Site, plan: Plan, template: Path, shape: Shape, rates: tuple[int, ...], seconds: int) -> None:
@@ -137,7 +142,7 @@ def _follow_ours(site: Site, plan: Plan, template: Path, shape: Shape, rates: tu
     site.copy_template(template)
     OURS.prepare(site, site.endpoint)
     OURS.ask(site, "sync", "bench")
-    store = tree.Tree(plan.seed, tree.skeleton(shape, plan.seed).accounts, shape.messages * 10)
+    store = tree.reopened(site.source, shape, plan.seed)
     trace = site.disk / "trace.jsonl"
     comparer = Comparer(site.source, site.sink, raised=True)
     command = OURS.verb(site, "run", "--trace", str(trace))
@@ -243,7 +248,7 @@ def _in_memory(site: Site, plan: Plan, shape: Shape) -> tree.Tree:
 def _long_life(site: Site, plan: Plan) -> None:
     """On the store of 1M messages left by the growth run: five minutes of mail at 20/s, then five without a change."""
     shape = Shape(1_000_000, 40, mean=1000, fixed=True)
-    store = tree.Tree(plan.seed, tree.skeleton(shape, plan.seed).accounts, shape.messages * 10)
+    store = tree.reopened(site.source, shape, plan.seed)
     trace = site.disk / "trace.jsonl"
     with live.following(OURS.verb(site, "run", "--trace", str(trace)), site.space / "run.log") as process:
         live.settle(site, store, lambda: live.traced(trace), changes.ARRIVAL + 2_000_000, 600)

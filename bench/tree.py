@@ -163,6 +163,16 @@ def skeleton(shape: Shape, seed: int) -> Tree:
     return Tree(seed, accounts, shape.messages)
 
 
+def reopened(root: Path, shape: Shape, seed: int) -> Tree:
+    """Return a generated store as far as arriving mail needs it: folders with their next UIDs, but without messages."""
+    tree = skeleton(shape, seed)
+    tree.serial = shape.messages * 10  # far from the bodies of any planned change
+    for folder in tree.folders():
+        rows = (root / folder.path / "dovecot-uidlist").read_bytes().splitlines()[1:]
+        folder.next_uid = int(rows[-1].split(b" ")[0]) + 1 if rows else 1
+    return tree
+
+
 def _jobs(root: Path, tree: Tree, shape: Shape) -> list[_Job]:
     rng = random.Random(f"shares {tree.seed}")
     shares = [rng.lognormvariate(0, 0.5) for _ in tree.accounts]
@@ -240,4 +250,4 @@ def _sidecars(root: Path, account: Account) -> None:
     (top / "subscriptions").write_bytes(subscriptions(account))
     highest = max(folder.validity for folder in account.folders.values())
     (top / "dovecot-uidvalidity").write_text(f"{highest:08x}")
-    (top / f"dovecot-uidvalidity.{START:08x}").touch()
+    (top / f"dovecot-uidvalidity.{highest:08x}").touch()

@@ -118,7 +118,7 @@ class Ledger:
             self._know(Place(row))
         self._next_lid = max(self.places, default=0) + 1
         self._touched = {row[0] for row in self._db.execute("SELECT lid FROM touched")}
-        self.fresh_touched: List[int] = []
+        self._may_wait = self._db.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
 
     def begin(self) -> None:
         if not self._open:
@@ -259,6 +259,7 @@ class Ledger:
         """(lid, what, name, moved, account, reason, since); one that waits already keeps its time."""
         self.begin()
         self._db.executemany("INSERT OR IGNORE INTO waiting VALUES (?,?,?,?,?,?,?)", rows)
+        self._may_wait = True
 
     def drop_waiting(self, keys: Sequence[Tuple[int, int, bytes]]) -> None:
         self.begin()
@@ -269,7 +270,10 @@ class Ledger:
         return list(self._db.execute(f"SELECT * FROM waiting{where}", values))
 
     def waits(self, lid: int, base: bytes) -> bool:
-        return self._db.execute("SELECT 1 FROM waiting WHERE lid=? AND what=0 AND name=?", (lid, base)).fetchone() is not None
+        if not self._may_wait:
+            return False
+        row = self._db.execute("SELECT 1 FROM waiting WHERE lid=? AND what=0 AND name=?", (lid, base)).fetchone()
+        return row is not None
 
     def waiting_accounts(self) -> List[Tuple[bytes, int, str, float]]:
         return list(self._db.execute("SELECT account, count(*), min(reason), min(since) FROM waiting GROUP BY account"))

@@ -167,21 +167,22 @@ class Offers:
         if batch is None or not isinstance(wanted, dict):
             raise Fault("bad-request", f"batch {number} wasn't offered in this conversation", "Offer it again.")
         out = _Bundle(number)
-        sent = 0
+        tally = {"batch": number, "bytes": 0, "blocked_ms": 0}
         for item, start, unless in _wanted(wanted):
             for part in self._body(batch.item(item), item, start, unless):
                 out.take(part)
                 if out.full:
-                    frame = out.frame(level)
-                    yield from self._wait(group, len(frame.blob), rate)
-                    self._desk.send(frame)
-                    sent += len(frame.blob)
+                    yield from self._send(out.frame(level), group, rate, tally)
         if not out.empty:
-            frame = out.frame(level)
-            yield from self._wait(group, len(frame.blob), rate)
-            self._desk.send(frame)
-            sent += len(frame.blob)
-        return Answer({"batch": number, "bytes": sent})
+            yield from self._send(out.frame(level), group, rate, tally)
+        return Answer(tally)
+
+    def _send(self, frame: Frame, group: int, rate: Optional[float], tally: Dict[str, int]) -> Iterator[Optional[float]]:
+        yield from self._wait(group, len(frame.blob), rate)
+        began = time.monotonic()
+        self._desk.send(frame)
+        tally["blocked_ms"] += round(1000 * (time.monotonic() - began))
+        tally["bytes"] += len(frame.blob)
 
     def _wait(self, group: int, size: int, rate: Optional[float]) -> Iterator[Optional[float]]:
         yield None

@@ -29,6 +29,9 @@ USERS = ("anna", "bert", "clara", "dmitri")
 PAIR = "demo"
 PLACES = {"primary": "mail1", "mirror": "mail2"}
 LOGIN = "vmail"
+# An agent of root keeps its state in /var/lib, which both hosts of the site share: so the line in authorized_keys tells
+# each to keep it below its home, whoever runs the demo.
+FORCED = """eval "$SSH_ORIGINAL_COMMAND --state '$HOME/.local/state/mailmirror-agent'\""""
 
 
 @dataclass
@@ -92,8 +95,10 @@ class Site:
         self.logs.mkdir()
         controller = self.inventory.parent
         controller.mkdir(mode=0o700)
-        authorized = controller / "client.pub"
-        authorized.write_text(keys.make(controller / "client.key") + "\n", encoding="ascii")
+        authorized = self.directory / "authorized_keys"
+        public = keys.make(controller / "client.key")
+        option = FORCED.replace('"', '\\"')
+        authorized.write_text(f'restrict,command="{option}" {public} controller\n', encoding="ascii")
         for place, name in PLACES.items():
             self.hosts[place] = self._host(name, place, authorized)
         for user in USERS:

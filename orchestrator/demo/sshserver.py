@@ -11,11 +11,12 @@ Run as `python -m orchestrator.demo.sshserver HOME HOST_KEY AUTHORIZED_KEYS USER
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import threading
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import paramiko
 from paramiko.common import (
@@ -31,6 +32,10 @@ from orchestrator.demo.sshsession import Session
 WINDOW = 32 * 1024 * 1024  # what a client may send unasked per channel; paramiko's 2 MiB starve a long line
 PACKET = 256 * 1024
 TICK = 0.1  # seconds; how often a silent line looks whether it was closed (paramiko's own polling step)
+AUTHORIZED = re.compile(
+    r'(?:(?P<options>(?:[^\s"#]|"(?:[^"\\]|\\.)*")+)\s+)?(?P<type>(?:ssh|ecdsa)-\S+)\s+(?P<key>[A-Za-z0-9+/=]+)'
+)
+FORCED = re.compile(r'command="((?:[^"\\]|\\.)*)"')
 HELLO_WITHIN = 20.0  # seconds for key exchange and authentication
 
 
@@ -88,20 +93,27 @@ class Doorman(paramiko.ServerInterface):
     def __init__(self, host: Host, peer: tuple[str, int]) -> None:
         self._host = host
         self._peer = peer
+        self._forced = b""
         self.sessions: list[Session] = []
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        known = username == self._host.user and (key.get_name(), key.get_base64()) in self._host.authorized
-        return AUTH_SUCCESSFUL if known else AUTH_FAILED
+        line = self._host.authorized.get((key.get_name(), key.get_base64()))
+        if line is None or username != self._host.user:
+            return AUTH_FAILED
+        self._forced = line.forced
+        return AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        session = Session(channel, command, self._host.home, self._host.environment(self._peer))
+        env: dict[str, str | bytes] = {**self._host.environment(self._peer)}
+        if self._forced:
+            env["SSH_ORIGINAL_COMMAND"] = command
+        session = Session(channel, self._forced or command, self._host.home, env)
         self.sessions = [one for one in self.sessions if not one.ended.is_set()] + [session]
         session.start()
         return True
@@ -196,10 +208,22 @@ class Host:
             sock.close()
 
 
-def read_keys(text: str) -> set[tuple[str, str]]:
-    """authorized_keys without options: (type, base64) of each line; blank lines and comments are skipped."""
-    rows = (line.split() for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    return {(row[0], row[1]) for row in rows if len(row) >= 2}
+class Key(NamedTuple):
+    """A line of authorized_keys: what its owner may run; empty when it is anything."""
+
+    forced: bytes
+
+
+def read_keys(text: str) -> dict[tuple[str, str], Key]:
+    """authorized_keys (sshd(8)) by (type, base64); of the options only `command=` has a meaning here."""
+    found = {}
+    for line in text.splitlines():
+        match = AUTHORIZED.match(line)
+        if match:
+            forced = FORCED.search(match["options"] or "")
+            command = forced[1].replace('\\"', '"') if forced else ""
+            found[match["type"], match["key"]] = Key(command.encode())
+    return found
 
 
 def main(arguments: list[str]) -> int:

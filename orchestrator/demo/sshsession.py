@@ -25,7 +25,7 @@ GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 class Session:
     """Runs `sh -c command` for `channel`. `start` returns at once; `ended` is set when nothing is left of it."""
 
-    def __init__(self, channel: paramiko.Channel, command: bytes, home: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, channel: paramiko.Channel, command: bytes, home: Path, env: Mapping[str, str | bytes]) -> None:
         self.ended = threading.Event()
         self._channel = channel
         self._command = command

@@ -18,10 +18,9 @@ _WORDS = re.compile(r"(?:yes|no|on|off)", re.IGNORECASE)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+|0o[0-7]+")
 _OTHER_BASE = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+)")
-_UNDERSCORES = re.compile(r"[-+]?[1-9][0-9]*_[0-9_]*(?:\.[0-9_]*)?")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
-_FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*|[-+]?\.[0-9]+")
-_POWER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*|\.[0-9]+")
+_LOOSE = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?|\.[0-9])[0-9_]*(?:[eE][-+]?[0-9]+)?")  # with underscores or a power
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?")
 _INFINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
@@ -58,12 +57,12 @@ def _number(text: str) -> Scalar | Trap:
     if _OCTAL.fullmatch(text):
         hint = f'write it without the 0, or in quotes: "{text}"'
         return Trap(f"{text} is an octal number to some readers of YAML", hint)
-    if _OTHER_BASE.fullmatch(text) or _UNDERSCORES.fullmatch(text) or _POWER.fullmatch(text):
-        return Trap(f"{text} is a number to some readers of YAML and a word to others", "write it in plain digits")
     if _DATE.fullmatch(text):
         return Trap(f"{text} is a date to Ansible", f'put it in quotes: "{text}"')
     if _FLOAT.fullmatch(text) and len(text) < 40:
         return float(text)
+    if _OTHER_BASE.fullmatch(text) or (_LOOSE.fullmatch(text) and not _INT.fullmatch(text)):
+        return Trap(f"{text} is a number to some readers of YAML and a word to others", "write it in plain digits")
     if _INFINITE.fullmatch(text) or _INT.fullmatch(text):
         return Trap(f"{text} is not a number that means anything here", "write a number of fewer digits")
     return text

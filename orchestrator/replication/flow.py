@@ -104,6 +104,7 @@ class Flow:
         self._permit_at = 0.0
         self._told: dict[str, Any] = {}
         self._pace = Pace()
+        self._settled_at = 0.0
         self._arrived = 0
         self.deletes = True
         self._unsubscribe = (source.link.subscribe(self._from_source), sink.link.subscribe(self._from_sink))
@@ -312,11 +313,20 @@ class Flow:
         self.status.problems += [str(each) for each in done["problems"]]
         del self.status.problems[:-50]
         plain = int(done["tally"].get("message_bytes", 0))
-        self._pace.sample(plain, time.monotonic() - flight.started)
+        self._measure(flight, plain)
         if self._trace is not None:
             for _, rows in unpack(flight.blob)["placements"]:
                 for row in rows:
                     self._trace(str(row[0]), int(done["durable_ns"]))
+
+    def _measure(self, flight: Flight, plain: int) -> None:
+        """Give the pace a sample. Batches overlap: a batch's time runs from the one before it was settled."""
+        now = time.monotonic()
+        seconds = now - max(flight.started, self._settled_at)
+        self._settled_at = now
+        if flight.fetch is not None and flight.fetch.done:
+            blocked = int(flight.fetch.result(0).head.get("blocked_ms", 0)) / 1000
+            self._pace.sample(plain, seconds, min(blocked, seconds))
 
     # --- the end of a round, and telling ----------------------------------------------
 

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,13 @@ import pytest
 
 PATIENCE = 120.0  # seconds; the promise of a minute is for a machine that does nothing else
 PROOFS = 11
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A short path: a Unix socket's may be of 107 bytes, and the product's stands below it."""
+    with tempfile.TemporaryDirectory(prefix="mm-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @contextmanager
@@ -67,8 +75,8 @@ def nothing_left(directory: Path, within: float = 10.0) -> bool:
 
 
 @pytest.mark.issue("2.7 make demo")
-def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(tmp_path: Path) -> None:
-    with demo(tmp_path, "--seed", "7") as process:
+def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(place: Path) -> None:
+    with demo(place, "--seed", "7") as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert out.startswith("mailmirror demo: ") and "(seed 7)" in out
@@ -77,14 +85,14 @@ def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(tmp_pa
     assert int(told[2]) < 60, out
     assert [line[0] for line in out.splitlines() if re.match(r"\d  ", line)] == list("12345678"), out
     assert "\x1b" not in out, "no colour where there is no terminal"
-    assert nothing_left(tmp_path), leftovers(tmp_path)
+    assert nothing_left(place), leftovers(place)
 
 
 @pytest.mark.issue("2.7 Ctrl-C cleans up")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("act", ["1  ", "2  ", "3  "])
-def test_an_interrupted_demo_cleans_up(tmp_path: Path, number: signal.Signals, act: str) -> None:
-    with demo(tmp_path) as process:
+def test_an_interrupted_demo_cleans_up(place: Path, number: signal.Signals, act: str) -> None:
+    with demo(place) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if line.startswith(act):
@@ -96,17 +104,17 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path, number: signal.Signals, a
         process.wait(PATIENCE)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert nothing_left(tmp_path), leftovers(tmp_path)
+    assert nothing_left(place), leftovers(place)
 
 
 @pytest.mark.issue("2.7 make demo")
-def test_a_demo_that_fails_says_what_failed_and_keeps_its_logs_when_asked(tmp_path: Path) -> None:
-    with demo(tmp_path, "--keep") as process:
+def test_a_demo_that_fails_says_what_failed_and_keeps_its_logs_when_asked(place: Path) -> None:
+    with demo(place, "--keep") as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("2  "):
                 break
-        (directory,) = tmp_path.glob("mailmirror-demo-*")
+        (directory,) = place.glob("mailmirror-demo-*")
         inventory = directory / "controller" / "inventory.yaml"
         inventory.write_text(inventory.read_text().replace("mm_place: mirror", "mm_place: nowhere"))
         out, err = process.communicate(timeout=PATIENCE)

@@ -134,3 +134,23 @@ def test_two_processes_may_ask_for_the_layer_at_once(tmp_path: Path) -> None:
     assert [process.returncode for process in started] == [0, 0], results
     assert results[0][0] == results[1][0]
     assert sum(b"ready after" in complaint for _, complaint in results) == 1
+
+
+def test_when_a_root_is_closed_all_of_it_is_gone() -> None:
+    """Not only told to go: a test may cut the power of a disk that it used in the next line."""
+    with image.Root() as root:
+        with root.run(
+            ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"], stdout=subprocess.PIPE
+        ) as run:
+            assert run.stdout is not None and run.stdout.readline() == b"up\n"
+            space = Path(f"/proc/{root.pid}/ns/pid").readlink()
+            root.close()
+            assert space not in [_namespace(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+            assert run.wait(10) == 128 + signal.SIGKILL
+
+
+def _namespace(process: Path) -> Path | None:
+    try:
+        return (process / "ns/pid").readlink()
+    except OSError:
+        return None  # it ended while we looked

@@ -83,8 +83,17 @@ def layer(packages: Sequence[str] = DEFAULT) -> Path:
     with open(place / f"{key}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
+            _forget_old(place)
             _build(packages, place / f"{key}.part", finished.parent)
+    os.utime(finished.parent)
     return finished
+
+
+def _forget_old(place: Path) -> None:
+    """Removes layers that no test has asked for in thirty days: their key will hardly come back."""
+    for old in place.glob("*/layer.ext4"):
+        if old.parent.stat().st_mtime < time.time() - 30 * 86400:
+            shutil.rmtree(old.parent)
 
 
 def _key(packages: Sequence[str]) -> str:
@@ -217,10 +226,14 @@ class Root:
         self.close()
 
     def close(self) -> None:
-        """Kills everything inside; idempotent."""
+        """Kills everything inside, at once, and returns when it is gone; idempotent."""
         if self._porter is not None:
-            self._porter.kill()
-            self._porter.wait()
+            self._porter.terminate()  # its PID 1 leaves, and the kernel kills the rest before that counts as done
+            try:
+                self._porter.wait(10)
+            except subprocess.TimeoutExpired:
+                self._porter.kill()
+                self._porter.wait()
             self._porter = None
 
     @property

@@ -93,6 +93,21 @@ def test_a_raised_next_uid_is_forgiven_only_where_that_was_asked_for(made: Made,
     assert Comparer(made.root, copy, raised=True).differences()
 
 
+def test_raised_uidvalidity_counters_are_forgiven_and_lower_ones_are_not(made: Made, copy: Path) -> None:
+    counter = first(copy, "**/dovecot-uidvalidity")
+    marker = first(copy, "**/dovecot-uidvalidity.*")
+    value = int(counter.read_text(), 16)
+    counter.write_text(f"{value + 4096:08x}")
+    marker = marker.rename(marker.with_suffix(f".{value + 4096:08x}"))
+    assert Comparer(made.root, copy, raised=True).differences() == []
+    assert Comparer(made.root, copy).differences()
+    counter.write_text(f"{value - 1:08x}")
+    assert Comparer(made.root, copy, raised=True).differences()
+    counter.write_text(f"{value:08x}")
+    marker.rename(marker.with_suffix(f".{value - 1:08x}"))
+    assert Comparer(made.root, copy, raised=True).differences()
+
+
 def test_a_peer_that_keeps_whole_seconds_is_compared_by_whole_seconds(made: Made, copy: Path) -> None:
     for path in copy.glob("**/cur/*"):
         os.utime(path, ns=(0, path.stat().st_mtime_ns // 1_000_000_000 * 1_000_000_000))

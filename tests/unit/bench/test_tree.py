@@ -71,6 +71,13 @@ def test_bodies_compress_like_mail_and_share_nothing_long() -> None:
     assert len(set(parts)) == len(parts)
 
 
+def test_a_reopened_store_goes_on_where_its_uidlists_end(made: Made) -> None:
+    again = tree.reopened(made.root, SMALL, 11)
+    assert [(f.path, f.validity, f.next_uid) for f in again.folders()] == [
+        (f.path, f.validity, f.next_uid) for f in made.tree.folders()
+    ]
+
+
 @given(st.integers(0, 5000), st.lists(st.floats(0.01, 10), min_size=1, max_size=50))
 def test_apportioning_loses_and_invents_nothing(total: int, weights: list[float]) -> None:
     parts = tree.apportion(total, weights)

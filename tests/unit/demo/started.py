@@ -45,13 +45,14 @@ class Started:
 
 
 @contextmanager
-def ssh_host(directory: Path) -> Iterator[Started]:
+def ssh_host(directory: Path, options: str = "") -> Iterator[Started]:
+    """`options` stand before the client's key in authorized_keys."""
     home = directory / "home"
     home.mkdir()
     host_key, client_key = directory / "host.key", directory / "client.key"
     keys.make(host_key)
     authorized = directory / "authorized_keys"
-    authorized.write_text(f"# the one who may\n{keys.make(client_key)} controller\n")
+    authorized.write_text(f"# the one who may\n{options} {keys.make(client_key)} controller\n".replace("\n ", "\n"))
     servant = Servant(
         "ssh",
         "orchestrator.demo.sshserver",

@@ -11,12 +11,13 @@ from orchestrator.demo import interrupts
 
 
 def test_a_signal_becomes_one_keyboard_interrupt_and_a_second_one_is_nothing() -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with interrupts.once():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGHUP)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_interrupt_waits_for_the_end_of_what_mustnt_be_torn_apart() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.demo import keys
 from orchestrator.demo.sshserver import read_keys
-from tests.unit.demo.started import Started, everything
+from tests.unit.demo.started import Started, everything, ssh_host
 
 
 def test_a_command_runs_in_the_hosts_home_with_its_streams_apart_and_its_exit_status_told(host: Started) -> None:
@@ -124,8 +124,19 @@ def test_a_cut_line_is_silent_without_closing_anything_and_a_heal_loses_no_byte(
         assert everything(channel) == b"during after"
 
 
+def test_a_forced_command_is_what_runs_and_it_is_told_what_was_asked_for(tmp_path: Path) -> None:
+    option = r'restrict,command="echo \"forced: $SSH_ORIGINAL_COMMAND\""'
+    with ssh_host(tmp_path, option) as host, host.client() as client, host.command(client, "rm -rf x") as channel:
+        assert everything(channel) == b"forced: rm -rf x\n"
+
+
 def test_keys_are_read_line_by_line_without_blank_ones_and_comments() -> None:
-    assert read_keys("# no\n\nssh-ed25519 AAAA me@here\nodd\n") == {("ssh-ed25519", "AAAA")}
+    text = '# ssh-ed25519 no\n\nssh-ed25519 AAAA me@here\nodd\nrestrict,command="a \\"b\\" c" ssh-ed25519 BBBB\n'
+    found = read_keys(text)
+    assert {key: found[key].forced for key in found} == {
+        ("ssh-ed25519", "AAAA"): b"",
+        ("ssh-ed25519", "BBBB"): b'a "b" c',
+    }
 
 
 def _lives(pid: int) -> bool:

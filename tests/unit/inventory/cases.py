@@ -42,6 +42,8 @@ CASES: dict[str, str | bytes] = {
     # keys
     "an unknown key": with_vars("mm_undelet: 7d", "frobnicate: 1"),
     "an unknown key in a record": with_vars("mm_delete_budget: {acount_messages: 1}"),
+    "an unknown key below a list": SMALL.replace("[/var/vmail]", "[{root: /a, acounts: x}, {accounts: y}]"),
+    "a record that is known by all its keys": with_vars("mm_services: {lmtp: dovecot}"),
     "a key of Ansible's that may hold a secret": with_host("ansible_become_password: hunter2"),
     "duplicate keys": with_vars("mm_rpo: 30s", "mm_rpo: 40s"),
     "a host's key at the pair": with_vars("mm_place: primary"),
@@ -84,6 +86,11 @@ CASES: dict[str, str | bytes] = {
     "the same address": with_host("ansible_host: ONE.example.org."),
     "both local, same root": BOTH_LOCAL,
     "a host in two pairs": TWO_PAIRS,
+    "an address in two pairs": TWO_PAIRS.replace("one.", "eins.", 1)
+    .replace("two.", "zwei.", 1)
+    .replace("primary}", "primary, ansible_host: 2001:db8::1}", 1)
+    .replace("mirror}", "mirror, ansible_host: 2001:DB8:0::1, ansible_port: 23}", 1)
+    .replace("primary}", "primary, ansible_host: 2001:db8:0:0::1}", 1),
     "a forced command without ssh": with_host("ansible_connection: local, mm_forced: true"),
     "state inside the mail": with_host("ansible_connection: local").replace(
         "hosts:", "  mm_state_dir: /var/vmail/x\n      hosts:"

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.inventory.find import digest
 from orchestrator.inventory.load import load
-from orchestrator.inventory.model import DeleteBudget, Store, default_known_hosts
+from orchestrator.inventory.model import DeleteBudget, Store, default_known_hosts, default_state_dir
 from tests.unit.inventory.texts import SMALL, read, with_host, with_vars
 
 
@@ -171,3 +171,18 @@ def test_a_pair_made_by_hand_without_a_mirror_says_so() -> None:
     lonely = type(pair)("lonely", {"one": pair.primary}, pair.stores)
     with pytest.raises(LookupError, match="has no mirror"):
         _ = lonely.mirror
+
+
+def test_the_default_state_directory_depends_on_who_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_state_dir() == Path("/var/lib/mailmirror")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", "/srv/state")
+    assert default_state_dir() == Path("/srv/state/mailmirror")
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which the specification says to ignore
+    assert default_state_dir() == Path.home() / ".local/state/mailmirror"
+
+
+def test_the_daemons_own_settings_are_the_inventorys() -> None:
+    inventory = read(with_vars("mm_state_dir: /srv/state", "mm_listen: 127.0.0.1:9464")).inventory
+    assert (inventory.state_dir, inventory.listen) == (Path("/srv/state"), "127.0.0.1:9464")

@@ -21,7 +21,24 @@ def test_harmless_scalars_are_read(written: str, value: object) -> None:
 @pytest.mark.issue("2.2 YAML's traps are errors")
 @pytest.mark.parametrize(
     "written",
-    ["yes", "NO", "On", "off", "22:30", "1:30:00", "0750", "0o17", "0x1F", "0b1", "1_000", "1e3", "2026-11-24", ".inf"],
+    [
+        "yes",
+        "NO",
+        "On",
+        "off",
+        "22:30",
+        "1:30:00",
+        "0750",
+        "0o17",
+        "0x1F",
+        "0b1",
+        "1_000",
+        "1e3",
+        "-.5",
+        "0_1.5",
+        "2026-11-24",
+        ".inf",
+    ],
 )
 def test_traps_are_refused_with_a_hint(written: str) -> None:
     found = plain(written)
