@@ -136,4 +136,7 @@ def facts(site: Site, plan: Plan) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except RuntimeError as problem:
+        sys.exit(f"bench: {problem}")

@@ -214,20 +214,21 @@ def links(site: Site, plan: Plan) -> None:
 def big_folder(site: Site, plan: Plan) -> None:
     """One folder of 500,000 small messages with its uidlist of 31 MB: rsync and ours, once."""
     shape = Shape(2_000 if plan.small else 500_000, 1, chain.BIG_FOLDER, 600, fixed=True)
-    _grown(site, plan, shape, chain.big_steps())
+    _grown(site, plan, shape, chain.big_steps(), 4096)
 
 
 def growth(site: Site, plan: Plan) -> None:
     """First copies of 10,000, 100,000 and (`--long`) 1,000,000 messages of 1 kB; with `--long` the daemon at 1M."""
     for messages in (1_000,) if plan.small else (10_000, 100_000, 1_000_000) if plan.long else (10_000, 100_000):
-        _grown(site, plan, Shape(messages, 40, mean=1000, fixed=True), [chain.Step(f"grow-{messages}")])
+        _grown(site, plan, Shape(messages, 40, mean=1000, fixed=True), [chain.Step(f"grow-{messages}")], 1024)
     if plan.long and plan.ours:
         attempt(plan, "grow-1000000", OURS.name, lambda: _long_life(site, plan))
 
 
-def _grown(site: Site, plan: Plan, shape: Shape, steps: list[chain.Step]) -> None:
+def _grown(site: Site, plan: Plan, shape: Shape, steps: list[chain.Step], block: int) -> None:
+    """Run rsync and ours on a tree of small messages. Blocks of 1 kB save memory, but hold no directory of 500,000."""
     planned = chain.schedule(_in_memory(site, plan, shape), steps)
-    work = Chain(planned, partial(_fill, site, plan, shape), *_room(shape, 1024), block=1024)
+    work = Chain(planned, partial(_fill, site, plan, shape), *_room(shape, block), block)
     contenders: list[Peer] = [RSYNC, *([OURS] if plan.ours else [])]
     for peer in contenders:
         attempt(plan, steps[0].name, peer.name, partial(work.run, site, peer, site.endpoint, 1, plan.told))

@@ -115,7 +115,7 @@ class Source:
             return
         try:
             self.watch.follow(directory)
-        except watch.WatchFull as full:
+        except (watch.WatchFull, OSError) as full:
             # Half a watch would hide what it misses; polling sees everything, later.
             self._degraded = str(full)
             self.watch.close()
@@ -123,6 +123,11 @@ class Source:
 
     def _take(self, hints: List[Hint]) -> None:
         for hint in hints:
+            if hint.what == "gone":
+                # Nothing more is told by this watch. Polling goes on, and the root is looked at at once.
+                self._degraded = "the root was unmounted or replaced"
+                self.watch.close()
+                self.watch = watch.Polling(self._degraded)
             if hint.what in ("overflow", "gone"):
                 self._checked_at = 0.0
                 self.scanner.audit()
@@ -131,7 +136,9 @@ class Source:
             service = hint.process if hint.process in self._services else None
             self.scanner.hint(hint.directory, hint.name, service, hint.what == "vanished")
             if hint.is_directory and hint.what == "appeared":
-                self.scanner.hint(hint.directory + b"/" + hint.name if hint.directory else hint.name, b"", None, False)
+                path = hint.directory + b"/" + hint.name if hint.directory else hint.name
+                self.scanner.tree.watch(path)
+                self.scanner.hint(path, b"", None, False)
 
     def background(self) -> Optional[float]:
         """One piece of following; the seconds until the next (0: at once)."""

@@ -115,6 +115,7 @@ class Tree:
         folder.gone = False
         folder.dir_sig = folder.new_sig = folder.cur_sig = ABSENT
         self.by_inode[inode] = folder
+        self._watch(folder)
         self._log.put_folder(folder.row())
 
     def adopt(self, path: bytes, found: os.stat_result, account: bytes = b"") -> Folder:
@@ -144,6 +145,14 @@ class Tree:
             self._watch(each)
             self._log.put_folder(each.row())
             self._changed(each)
+
+    def watch(self, path: bytes) -> None:
+        """Follow the directory that appeared at a path, if it is a folder's own, its new or its cur."""
+        parent, _, last = path.rpartition(b"/")
+        if path in self.by_path:
+            self._watch(self.by_path[path])
+        elif last in (b"new", b"cur") and parent in self.by_path:
+            self._follow(path)
 
     def _watch(self, folder: Folder) -> None:
         self._follow(folder.path)

@@ -138,15 +138,15 @@ def test_two_processes_may_ask_for_the_layer_at_once(tmp_path: Path) -> None:
 
 def test_when_a_root_is_closed_all_of_it_is_gone() -> None:
     """Not only told to go: a test may cut the power of a disk that it used in the next line."""
-    with image.Root() as root:
-        with root.run(
-            ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"], stdout=subprocess.PIPE
-        ) as run:
-            assert run.stdout is not None and run.stdout.readline() == b"up\n"
-            space = Path(f"/proc/{root.pid}/ns/pid").readlink()
-            root.close()
-            assert space not in [_namespace(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-            assert run.wait(10) == 128 + signal.SIGKILL
+    with (
+        image.Root() as root,
+        root.run(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"], stdout=subprocess.PIPE) as run,
+    ):
+        assert run.stdout is not None and run.stdout.readline() == b"up\n"
+        space = Path(f"/proc/{root.pid}/ns/pid").readlink()
+        root.close()
+        assert space not in [_namespace(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        assert run.wait(10) == 128 + signal.SIGKILL
 
 
 def _namespace(process: Path) -> Path | None:
