@@ -8,9 +8,8 @@ Invariant: nothing is taken for a source's message before a SHA-256 over all its
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Tuple
-
 import os
+from typing import Callable, Dict, List, Optional, Tuple
 
 from . import beneath
 from .delta import Listing
@@ -79,9 +78,7 @@ class Adoption:
 
 def as_rows(lid: int, listed: Listing, sizes: Dict[bytes, Tuple[int, int]]) -> List[Tuple[object, ...]]:
     """Ledger rows of messages found on disk: nothing is proven of them."""
-    return [
-        (lid, base, sub, info, 0, *sizes[base], 0) for base, (sub, info, _) in listed.items() if base in sizes
-    ]
+    return [(lid, base, sub, info, 0, *sizes[base], 0) for base, (sub, info, _) in listed.items() if base in sizes]
 
 
 def unproven(held: Held) -> bool:

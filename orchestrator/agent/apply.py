@@ -385,7 +385,9 @@ class Applier:
         below = [p for p in passive.ledger.places.values() if p.path.startswith(place.path + b"/")]
         if place.messages or below or not place.path:
             # Something of it waits. The folder stays until that is settled.
-            passive.ledger.put_waiting([(place.lid, FOLDER, b"", 0, place.account, "something in it waits", time.time())])
+            passive.ledger.put_waiting(
+                [(place.lid, FOLDER, b"", 0, place.account, "something in it waits", time.time())]
+            )
             return
         passive.root.forget(place.path)
         passive.quarantine.take(place, FOLDER, 0, b"", counted=False)
@@ -410,4 +412,3 @@ class Applier:
 
 class Vanished(Exception):
     """What should stand here doesn't; it has to be sent again."""
-

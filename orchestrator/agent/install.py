@@ -169,7 +169,17 @@ class Installer:
         local = "" if waits else sig_text(maildir.signature_at(fd, local_name(row.name)))
         self._ledger.put_sidecar(
             HeldSidecar(
-                place.lid, row.name, row.size, row.crc, row.rewrites, row.uidvalidity, row.next_uid, raised, local, int(waits), seen
+                place.lid,
+                row.name,
+                row.size,
+                row.crc,
+                row.rewrites,
+                row.uidvalidity,
+                row.next_uid,
+                raised,
+                local,
+                int(waits),
+                seen,
             )
         )
 
@@ -181,9 +191,7 @@ class Installer:
 
     def write_append(self, place: Place, row: SidecarRow, offset: int, data: bytes, sync: bool) -> None:
         """Append rows to the local uidlist; what a crash left behind `offset` is cut off first."""
-        fd = os.open(
-            row.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root.open_dir(place.path)
-        )
+        fd = os.open(row.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root.open_dir(place.path))
         try:
             os.ftruncate(fd, offset)
             os.pwrite(fd, data, offset)
@@ -227,9 +235,7 @@ class Installer:
         raised = uidwrite.raised_next(row.next_uid or 1)
         return uidwrite.with_next(parsed, raised), raised
 
-    def _whole(
-        self, place: Place, row: SidecarRow, held: Optional[HeldSidecar], data: bytes
-    ) -> Tuple[bytes, int]:
+    def _whole(self, place: Place, row: SidecarRow, held: Optional[HeldSidecar], data: bytes) -> Tuple[bytes, int]:
         """The source's file as it is installed here. Raises Refusal when it must not be."""
         if zlib.crc32(data) != row.crc:
             raise Again(f"{row.name!r} changed while it was read")

@@ -22,15 +22,17 @@ VERSION = 1
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE folder(
-  lid INTEGER PRIMARY KEY, fid INTEGER UNIQUE, account BLOB NOT NULL, path BLOB NOT NULL UNIQUE, maildir INTEGER NOT NULL,
-  mode INTEGER NOT NULL, owner INTEGER NOT NULL, grp INTEGER NOT NULL, digest INTEGER NOT NULL, messages INTEGER NOT NULL,
+  lid INTEGER PRIMARY KEY, fid INTEGER UNIQUE, account BLOB NOT NULL, path BLOB NOT NULL UNIQUE,
+  maildir INTEGER NOT NULL,  mode INTEGER NOT NULL, owner INTEGER NOT NULL, grp INTEGER NOT NULL,
+  digest INTEGER NOT NULL, messages INTEGER NOT NULL,
   inode INTEGER NOT NULL, seen INTEGER NOT NULL);
 CREATE TABLE placement(
   lid INTEGER NOT NULL, base BLOB NOT NULL, sub INTEGER NOT NULL, info BLOB NOT NULL, inode INTEGER NOT NULL,
   size INTEGER NOT NULL, mtime INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY(lid, base)) WITHOUT ROWID;
 CREATE TABLE sidecar(
   lid INTEGER NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL, rewrites INTEGER NOT NULL,
-  uidvalidity INTEGER, next_uid INTEGER, raised INTEGER, local TEXT NOT NULL, waits INTEGER NOT NULL, seen INTEGER NOT NULL,
+  uidvalidity INTEGER, next_uid INTEGER, raised INTEGER, local TEXT NOT NULL, waits INTEGER NOT NULL,
+  seen INTEGER NOT NULL,
   PRIMARY KEY(lid, name)) WITHOUT ROWID;
 CREATE TABLE waiting(
   lid INTEGER NOT NULL, what INTEGER NOT NULL, name BLOB NOT NULL, moved INTEGER NOT NULL, account BLOB NOT NULL,
@@ -76,7 +78,20 @@ class HeldSidecar(NamedTuple):
 class Place:
     """One folder of the passive place."""
 
-    __slots__ = ("account", "digest", "fid", "group", "inode", "lid", "maildir", "messages", "mode", "owner", "path", "seen")
+    __slots__ = (
+        "account",
+        "digest",
+        "fid",
+        "group",
+        "inode",
+        "lid",
+        "maildir",
+        "messages",
+        "mode",
+        "owner",
+        "path",
+        "seen",
+    )
 
     def __init__(self, row: Sequence[Any]) -> None:
         (self.lid, self.fid, self.account, self.path, maildir, self.mode, self.owner, self.group,
@@ -294,7 +309,9 @@ class Ledger:
     def counted_since(self, at: float) -> List[Tuple[bytes, int]]:
         """(account, deletions that count against its budget) since `at`."""
         return list(
-            self._db.execute("SELECT account, count(*) FROM quarantine WHERE at>=? AND counted=1 GROUP BY account", (at,))
+            self._db.execute(
+                "SELECT account, count(*) FROM quarantine WHERE at>=? AND counted=1 GROUP BY account", (at,)
+            )
         )
 
     def put_uidrows(self, rows: Sequence[Tuple[int, bytes, bytes]]) -> None:

@@ -46,7 +46,8 @@ CREATE TABLE removal(
   seq INTEGER PRIMARY KEY, fid INTEGER NOT NULL, what INTEGER NOT NULL, name BLOB NOT NULL,
   moved INTEGER NOT NULL, exempt INTEGER NOT NULL, account BLOB NOT NULL);
 CREATE INDEX removal_name ON removal(fid, name);
-CREATE TABLE later(fid INTEGER NOT NULL, name BLOB NOT NULL, sidecar INTEGER NOT NULL, PRIMARY KEY(fid, name)) WITHOUT ROWID;
+CREATE TABLE later(
+  fid INTEGER NOT NULL, name BLOB NOT NULL, sidecar INTEGER NOT NULL, PRIMARY KEY(fid, name)) WITHOUT ROWID;
 CREATE TABLE clock(seq INTEGER PRIMARY KEY, at REAL NOT NULL);
 """
 
@@ -182,7 +183,7 @@ class Log:
 
     def folders(self) -> List[FolderRow]:
         rows = self._db.execute("SELECT * FROM folder")
-        return [FolderRow(*row[:11], unsigned(row[11]), *row[12:]) for row in rows]
+        return [FolderRow(*row)._replace(digest=unsigned(row[11])) for row in rows]
 
     def put_folder(self, row: FolderRow) -> None:
         self.begin()

@@ -25,8 +25,8 @@ SETTLE_NS = 20_000_000
 SETTLE_COARSE_NS = 2_000_000_000
 """The same on NFS and file systems that aren't known to keep finer times."""
 
-FINE_MAGIC = frozenset((0xEF53, 0x01021994, 0x58465342, 0x9123683E, 0x2FC12FC1, 0xF2F52010, 0x794C7630))
-"""statfs f_type of ext2/3/4, tmpfs, xfs, btrfs, zfs, f2fs, overlayfs: nanosecond directory times."""
+FINE = frozenset(("ext2", "ext3", "ext4", "tmpfs", "xfs", "btrfs", "zfs", "f2fs", "overlay"))
+"""File systems with nanosecond directory times."""
 
 Signature = Tuple[int, int, int]
 """(mtime in ns, ctime in ns, inode) of a directory or file."""
@@ -121,3 +121,15 @@ def list_messages(new_fd: int, cur_fd: int) -> Tuple[Listing, List[bytes], List[
 
 def is_regular(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode)
+
+
+def settle_window(device: int) -> int:
+    """How long ago a directory must have changed for its listing to count, by the file system on `device` (st_dev)."""
+    try:
+        with open("/proc/self/mountinfo") as mounts:
+            number = f"{os.major(device)}:{os.minor(device)}"
+            kinds = [line.split(" - ", 1)[1].split()[0] for line in mounts if line.split()[2] == number]
+    except (OSError, IndexError):
+        kinds = []
+    fine = kinds and kinds[-1] in FINE
+    return SETTLE_NS if fine else SETTLE_COARSE_NS

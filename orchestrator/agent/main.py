@@ -224,10 +224,10 @@ class Waker:
         while True:
             fds = [fd for source in self._sources for fd in [source.watch.fileno()] if fd is not None]
             try:
-                ready, _, _ = select.select([self._woken, *fds], [], [])
+                ready, _, _ = select.select([self._woken.fileno(), *fds], [], [])
             except (OSError, ValueError):
                 return
-            if self._woken in ready and not self._woken.recv(100):
+            if self._woken.fileno() in ready and not self._woken.recv(100):
                 return
             self._armed.clear()
             self._desk.wake()

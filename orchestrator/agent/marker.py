@@ -67,7 +67,7 @@ def read(root: Root) -> Optional[Marker]:
         raise Fault(
             "marker",
             f"the store marker {root.path}/.mailmirror/store.json is damaged: {error}",
-            "Restore it from the other place's marker (same store id), or run `mailmirror init` after checking both stores.",
+            "Restore it after the other place's marker (same store id), or check both stores and run `init`.",
         ) from error
 
 

@@ -105,12 +105,15 @@ class Offers:
             )  # fmt: skip
         value = {
             "folders": [
-                [f.fid, text(f.account), text(f.path), f.maildir, f.mode, f.owner, f.group] for f in folders if b"\0" not in f.path
+                [f.fid, text(f.account), text(f.path), f.maildir, f.mode, f.owner, f.group]
+                for f in folders
+                if b"\0" not in f.path
             ],
             "placements": list(by_fid.items()),
             "order": _order(batch.placements, by_fid),
             "sidecars": [
-                [s.fid, text(s.name), None if s.link is None else text(s.link), s.size, s.mtime, s.mode, s.owner, s.group,
+                [s.fid, text(s.name), None if s.link is None else text(s.link), s.size, s.mtime,
+                 s.mode, s.owner, s.group,
                  s.rewrites, s.crc, s.uidvalidity, s.next_uid]
                 for s in batch.sidecars
             ],
@@ -146,7 +149,9 @@ class Offers:
             counts.setdefault(row.account, 0)
             if row.what == MESSAGE and not row.moved and not row.exempt:
                 counts[row.account] += 1
-        return [(text(a), n, sum(tree.by_fid[f].messages for f in tree.of_account.get(a, ()))) for a, n in counts.items()]
+        return [
+            (text(a), n, sum(tree.by_fid[f].messages for f in tree.of_account.get(a, ()))) for a, n in counts.items()
+        ]
 
     # --- bodies -----------------------------------------------------------------------
 
@@ -177,9 +182,11 @@ class Offers:
             yield from self._send(out.frame(level), group, rate, tally)
         return Answer(tally)
 
-    def _send(self, frame: Frame, group: int, rate: Optional[float], tally: Dict[str, int]) -> Iterator[Optional[float]]:
-        yield from self._wait(group, len(frame.blob), rate)
+    def _send(
+        self, frame: Frame, group: int, rate: Optional[float], tally: Dict[str, int]
+    ) -> Iterator[Optional[float]]:
         began = time.monotonic()
+        yield from self._wait(group, len(frame.blob), rate)
         self._desk.send(frame)
         tally["blocked_ms"] += round(1000 * (time.monotonic() - began))
         tally["bytes"] += len(frame.blob)

@@ -65,11 +65,28 @@ def parse(value: Any, items: int) -> Parcel:
     if not isinstance(value, dict):
         raise Garbled("an offer that is no object")
     refused: List[str] = []
-    folders = _folders(value.get("folders") or [], refused)
-    messages = _messages(value.get("placements") or [], value.get("order") or [], refused)
-    sidecars = _sidecars(value.get("sidecars") or [], items, refused)
-    removals = _removals(value.get("removals") or [], refused)
+    folders = _folders(_rows(value, "folders"), refused)
+    messages = _messages(_groups(_rows(value, "placements")), _rows(value, "order"), refused)
+    sidecars = _sidecars(_rows(value, "sidecars"), items, refused)
+    removals = _removals(_rows(value, "removals"), refused)
     return Parcel(folders, messages, sidecars, removals, refused)
+
+
+def _rows(value: Dict[str, Any], key: str) -> List[Any]:
+    rows = value.get(key) or []
+    if not isinstance(rows, list):
+        raise Garbled(f"{key} that are no list")
+    return rows
+
+
+def _groups(rows: List[Any]) -> List[Tuple[int, List[Any]]]:
+    """The folders' messages as (folder, rows). Their numbers run through all groups, so one bad group spoils all."""
+    found = []
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[1], list):
+            raise Garbled("a folder's messages that are no list")
+        found.append((_number(row[0], MAX_TIME), row[1]))
+    return found
 
 
 def _number(value: Any, limit: int) -> int:
@@ -103,12 +120,13 @@ def _folders(rows: List[Any], refused: List[str]) -> List[FolderItem]:
     return found
 
 
-def _messages(groups: List[Any], order: List[Any], refused: List[str]) -> List[MessageItem]:
+def _messages(groups: List[Tuple[int, List[Any]]], order: List[Any], refused: List[str]) -> List[MessageItem]:
     """Messages in the order of the groups; `order` gives their item numbers where that isn't 0, 1, 2, ..."""
     found = []
     number = -1
+    if order and len(order) != sum(len(rows) for _, rows in groups):
+        raise Garbled("not as many item numbers as messages")
     for fid, rows in groups:
-        _number(fid, MAX_TIME)
         for row in rows:
             number += 1
             try:
@@ -141,7 +159,9 @@ def _sidecars(rows: List[Any], items: int, refused: List[str]) -> List[Tuple[int
             if not names.travels(name):
                 raise Garbled(f"{name!r:.80} is no sidecar that travels")
             target = None if link is None else raw(link)
-            if target is not None and (target[:1] == b"/" or b".." in target.split(b"/") or b"\0" in target or not target):
+            if target is not None and (
+                target[:1] == b"/" or b".." in target.split(b"/") or b"\0" in target or not target
+            ):
                 raise Garbled("a link that leaves its folder")
             found.append(
                 (
@@ -166,7 +186,9 @@ def _removals(rows: List[Any], refused: List[str]) -> List[RemovalItem]:
         try:
             fid, what, name, moved, exempt, account = row
             found.append(
-                RemovalItem(_number(fid, MAX_TIME), _number(what, 2), raw(name), bool(moved), bool(exempt), raw(account))
+                RemovalItem(
+                    _number(fid, MAX_TIME), _number(what, 2), raw(name), bool(moved), bool(exempt), raw(account)
+                )
             )
         except (ValueError, TypeError) as error:
             refused.append(f"a removal: {error}")

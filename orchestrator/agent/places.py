@@ -110,7 +110,9 @@ class Places:
         target = self._aside_path(place)
         if self._stands(place.path) == place.inode:
             parent, _, name = place.path.rpartition(b"/")
-            beneath.rename(root.open_dir(parent), name, root.open_dir(target.rpartition(b"/")[0]), target.rpartition(b"/")[2])
+            beneath.rename(
+                root.open_dir(parent), name, root.open_dir(target.rpartition(b"/")[0]), target.rpartition(b"/")[2]
+            )
         root.forget(place.path)
         self._passive.ledger.repath(place, target)
 

@@ -20,9 +20,10 @@ from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from . import beneath, maildir, names
 from .beneath import Outside, Root
-from .delta import compare, digest
-from .log import FOLDER, MESSAGE, SIDECAR, Log, Placement, Removal
+from .delta import Listing, compare, digest
+from .log import Log, Placement
 from .maildir import ABSENT
+from .removals import Removals
 from .sidecar import look
 from .tree import Folder, Tree, sig_text
 
@@ -31,7 +32,6 @@ LARGE = 2_000
 """A folder with more messages is looked at name by name where hints name the names."""
 MAX_NAMED = 500
 UNSTABLE_TRIES = 5
-MAX_EXEMPT = 200_000
 
 
 class Scanner:
@@ -40,14 +40,14 @@ class Scanner:
     def __init__(self, root: Root, log: Log, accounts: Optional[str], follow: Callable[[bytes], None]) -> None:
         self.root = root
         self.log = log
-        self.window_ns = settle_window(root)
+        self.window_ns = maildir.settle_window(root.device)
         self.problems: "OrderedDict[Tuple[bytes, bytes], str]" = OrderedDict()
         self.foreign: Dict[bytes, str] = {}
-        self.exempt: Set[Tuple[bytes, bytes]] = set()
         self._glob = [os.fsencode(part) for part in accounts.split("/")] if accounts else None
         self._queue: "OrderedDict[int, Folder]" = OrderedDict()
         self._unsettled: Set[bytes] = set()  # accounts with something missing
         self.tree = Tree(log, follow, self._moved)
+        self.removals = Removals(self.tree, log)
         if b"" not in self.tree.by_path:
             self.enqueue(self.tree.adopt(b"", os.fstat(root.fd)), DIRECTORY)
 
@@ -65,8 +65,8 @@ class Scanner:
         parent, _, last = directory.rpartition(b"/")
         folder = self.tree.by_path.get(parent) if last in (b"new", b"cur") else None
         if folder is not None and folder.maildir:
-            if removed and vanished_by is not None and len(self.exempt) < MAX_EXEMPT:
-                self.exempt.add((folder.path, names.split(name)[0]))
+            if removed and vanished_by is not None:
+                self.removals.by_service(folder.path, names.split(name)[0])
             if name and folder.messages > LARGE and len(folder.named) < MAX_NAMED and not folder.dirty & MESSAGES:
                 folder.named.add(last + b"/" + name)
                 self.enqueue(folder, 0)
@@ -74,8 +74,8 @@ class Scanner:
                 self.enqueue(folder, MESSAGES)
             return
         here = self.tree.nearest(directory)
-        if removed and vanished_by is not None and here.path == directory and len(self.exempt) < MAX_EXEMPT:
-            self.exempt.add((here.path, name))
+        if removed and vanished_by is not None and here.path == directory:
+            self.removals.by_service(here.path, name)
         self.enqueue(here, DIRECTORY)
 
     def _moved(self, folder: Folder) -> None:
@@ -113,13 +113,14 @@ class Scanner:
         for fid, folder in list(self._queue.items()):
             if folder.due <= now:
                 del self._queue[fid]
-                self._scan(folder)
+                if fid in self.tree.by_fid:
+                    self._scan(folder)
                 return 0.0
             soonest = folder.due if soonest is None else min(soonest, folder.due)
         waiting = {folder.account for folder in self._queue.values()}
         for account in self._unsettled - waiting:
             self._unsettled.discard(account)
-            self._settle(account)
+            self.removals.settle(account)
             return 0.0
         return None if soonest is None else max(0.001, soonest - now)
 
@@ -334,7 +335,7 @@ class Scanner:
         return not any(base not in listed and self.log.placement(folder.fid, base) is not None for base in lost)
 
     def _add(
-        self, folder: Folder, bases: List[bytes], listed: maildir.Listing, known: maildir.Listing, new_fd: int, cur_fd: int
+        self, folder: Folder, bases: List[bytes], listed: Listing, known: Listing, new_fd: int, cur_fd: int
     ) -> None:
         """Messages that weren't here, or whose file was replaced."""
         rows = []
@@ -365,7 +366,7 @@ class Scanner:
             self.log.put_placements(rows, fresh=True)
             self.log.put_folder(folder.row())
 
-    def _rename(self, folder: Folder, bases: List[bytes], listed: maildir.Listing, known: maildir.Listing) -> None:
+    def _rename(self, folder: Folder, bases: List[bytes], listed: Listing, known: Listing) -> None:
         rows = []
         for base in bases:
             sub, info, _ = listed[base]
@@ -373,70 +374,6 @@ class Scanner:
             rows.append((sub, info, self.log.tick(), folder.fid, base))
         if rows:
             self.log.rename_placements(rows)
-
-    # --- what went away ---------------------------------------------------------------
-
-    def _settle(self, account: bytes) -> None:
-        """Every folder of the account has been scanned: what is still missing, is gone."""
-        home = self.tree.by_path.get(account) if account else self.tree.by_path.get(b"")
-        if home is None or home.gone:
-            return
-        for fid in list(self.tree.of_account.get(account, ())):
-            folder = self.tree.by_fid[fid]
-            if folder.gone:
-                if account and not self._under_gone_account(folder):
-                    self._remove_folder(folder)
-                continue
-            if folder.missing:
-                self._remove_messages(folder, folder.missing)
-                folder.missing = set()
-            if folder.missing_sidecars:
-                rows = [self._removal(folder, SIDECAR, name) for name in sorted(folder.missing_sidecars)]
-                for name in folder.missing_sidecars:
-                    self.log.drop_sidecar(folder.fid, name)
-                self.log.put_removals(rows)
-                folder.missing_sidecars = set()
-
-    def _under_gone_account(self, folder: Folder) -> bool:
-        home = self.tree.by_path.get(folder.account)
-        return home is None or home.gone
-
-    def _removal(self, folder: Folder, what: int, name: bytes, moved: bool = False) -> Removal:
-        key = (folder.path, name)
-        exempt = key in self.exempt
-        self.exempt.discard(key)
-        return Removal(self.log.tick(), folder.fid, what, name, int(moved), int(exempt), folder.account)
-
-    def _remove_messages(self, folder: Folder, bases: Set[bytes]) -> None:
-        known = self.log.listing(folder.fid)
-        fids = self.tree.fids(folder.account)
-        rows = []
-        for base in sorted(bases & known.keys()):
-            sub, info, inode = known[base]
-            moved = self.log.twin(fids, folder.fid, base, inode) is not None
-            rows.append(self._removal(folder, MESSAGE, base, moved))
-            folder.digest ^= digest(base, sub, info)
-            folder.messages -= 1
-        self.log.drop_placements(folder.fid, bases)
-        self.log.put_removals(rows)
-        self.log.put_folder(folder.row())
-
-    def _remove_folder(self, folder: Folder) -> None:
-        self._remove_messages(folder, set(self.log.listing(folder.fid)))
-        self.log.put_removals([self._removal(folder, FOLDER, b"")])
-        self.log.drop_folder(folder.fid)
-        self.tree.forget(folder)
-        self._queue.pop(folder.fid, None)
-
-    def retire(self, account: bytes) -> int:
-        """Let a vanished account's deletion through; how many messages that are."""
-        count = 0
-        for fid in list(self.tree.of_account.get(account, ())):
-            folder = self.tree.by_fid[fid]
-            if folder.gone:
-                count += folder.messages
-                self._remove_folder(folder)
-        return count
 
     def again(self, fid: int, name: bytes, sidecar: bool = False) -> None:
         """Offer something anew, as it is by now: what was offered couldn't be read or wasn't taken."""
@@ -470,15 +407,3 @@ class Scanner:
         self.problems[folder, name] = what
         while len(self.problems) > 1000:
             self.problems.popitem(last=False)
-
-
-def settle_window(root: Root) -> int:
-    """How long ago a directory must have changed for its listing to count, by its file system."""
-    try:
-        with open("/proc/self/mountinfo") as mounts:
-            device = f"{os.major(root.device)}:{os.minor(root.device)}"
-            kinds = [line.split(" - ", 1)[1].split()[0] for line in mounts if line.split()[2] == device]
-    except (OSError, IndexError):
-        kinds = []
-    fine = kinds and kinds[-1] in ("ext2", "ext3", "ext4", "tmpfs", "xfs", "btrfs", "zfs", "f2fs", "overlay")
-    return maildir.SETTLE_NS if fine else maildir.SETTLE_COARSE_NS

@@ -82,6 +82,7 @@ class Desk:
         self.oneway: Dict[Kind, Callable[[Frame], None]] = {}
         self.background: Callable[[], Optional[float]] = lambda: None
         self.peer: Dict[str, Any] = {}
+        self.idle_seconds = 0.0  # that the worker has waited for something to do
         self._inlet = inlet
         self._outlet = outlet
         self._hello = {"agent": VERSION, "protocol": PROTOCOL, **hello}
@@ -175,7 +176,14 @@ class Desk:
         """Begin whatever has come in, waiting up to `delay` for a first; False at the end."""
         self._busy_since = None
         try:
-            frame = self._inbox.get(timeout=delay) if delay != 0.0 else self._inbox.get_nowait()
+            if delay == 0.0:
+                frame = self._inbox.get_nowait()
+            else:
+                began = time.monotonic()
+                try:
+                    frame = self._inbox.get(timeout=delay)
+                finally:
+                    self.idle_seconds += time.monotonic() - began
             while True:
                 self._busy_since = time.monotonic()
                 if frame is None:
@@ -191,7 +199,9 @@ class Desk:
             verb = frame.head.get("verb")
             action = self.verbs.get(verb) if isinstance(verb, str) else None
             if action is None:
-                self._fault(frame.id, Fault("unknown-verb", f"this agent has no verb {verb!r:.60}", "Update the agent."))
+                self._fault(
+                    frame.id, Fault("unknown-verb", f"this agent has no verb {verb!r:.60}", "Update the agent.")
+                )
                 return
             try:
                 result = action(frame.head, frame)

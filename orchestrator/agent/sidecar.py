@@ -108,7 +108,8 @@ def _appended(name: bytes, found: os.stat_result, was: Sidecar, end: bytes, old:
     return was._replace(
         size=was.size + len(added), crc=zlib.crc32(added, was.crc), mtime=found.st_mtime_ns,
         mode=found.st_mode & 0o7777, owner=found.st_uid, group=found.st_gid,
-        tail=zlib.crc32(end[: old + rows.size][-TAIL:]), last_uid=last, next_uid=max(was.next_uid or 0, (last or 0) + 1),
+        tail=zlib.crc32(end[: old + rows.size][-TAIL:]), last_uid=last,
+        next_uid=max(was.next_uid or 0, (last or 0) + 1),
     )  # fmt: skip
 
 

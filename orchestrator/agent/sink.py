@@ -53,6 +53,7 @@ class Sink:
         self._paths: Dict[int, bytes] = {}  # where the source's folders stand, as offered
         self._owed: Dict[int, int] = {}  # group -> bytes of credit not told yet
         self._expire_at = 0.0
+        self._idle_told = desk.idle_seconds
         self._clean = True
         try:
             self._bind(head.get("source") or {})
@@ -83,7 +84,8 @@ class Sink:
         if source and (epoch, generation) < known:
             raise Fault(
                 "older-generation",
-                f"the source is an older copy of itself: epoch {epoch} generation {generation}, known {known[0]}, {known[1]}",
+                f"the source is an older copy of itself: epoch {epoch}, generation {generation}"
+                f" (known: {known[0]}, {known[1]})",
                 "It was restored from a snapshot or backup, or lost its disk. Nothing was replicated; reclaim from it.",
             )
         self.ledger.begin()
@@ -128,7 +130,9 @@ class Sink:
         """Which bodies of an offer are lacking here; the batch is applied once they are there."""
         marker.demand(self.root, self.marker.store, marker.PASSIVE)
         if int(head.get("epoch", 0)) < int(self.ledger.meta.get("epoch", 0)):
-            raise Fault("older-epoch", "the offer is of an older epoch", "The place that sent it isn't active any more.")
+            raise Fault(
+                "older-epoch", "the offer is of an older epoch", "The place that sent it isn't active any more."
+            )
         number, items = int(head["batch"]), int(head["items"])
         parcel = parse(unpack(frame), items)
         if number in self._pending:
@@ -192,7 +196,9 @@ class Sink:
                 tally["linked"] += 1
             elif (held.sub, held.info) != (message.sub, message.info):
                 tally["renamed"] += 1
-        wanted = [row for _, row in parcel.sidecars if self.applier.installer.wanted(self._place(row.fid), row) is not None]
+        wanted = [
+            row for _, row in parcel.sidecars if self.applier.installer.wanted(self._place(row.fid), row) is not None
+        ]
         tally["sidecars"] = len(wanted)
         tally["deleted"] = sum(1 for removal in parcel.removals if removal.what == 0 and not removal.moved)
         return Answer({"tally": tally})
@@ -296,7 +302,10 @@ class Sink:
 
     def _tell(self, outcomes: List[Outcome]) -> None:
         for outcome in outcomes:
-            self._desk.notice({"done": outcome.batch, "store": self._store, **outcome.head()})
+            idle = self._desk.idle_seconds - self._idle_told
+            self._idle_told += idle
+            head = {"done": outcome.batch, "store": self._store, "idle_ms": round(1000 * idle)}
+            self._desk.notice({**head, **outcome.head()})
 
     # --- operators' verbs -------------------------------------------------------------
 
@@ -346,7 +355,9 @@ class Sink:
             wanted = {int(qid) for qid in head["restore"]}
             return Answer({"restored": undo.restore(self.passive, wanted, "brought back by undelete")})
         rows = self.ledger.kept("what < 2")
-        blob, deflated = pack([[k.qid, k.at, text(k.account), text(k.path), k.what, text(k.name), k.size] for k in rows])
+        blob, deflated = pack(
+            [[k.qid, k.at, text(k.account), text(k.path), k.what, text(k.name), k.size] for k in rows]
+        )
         return Answer({"count": len(rows)}, blob, deflated)
 
     def digests(self, head: Dict[str, Any]) -> Work:
@@ -369,15 +380,14 @@ class Sink:
             found = [self._allow(line, waiting) for line in found]
         blob, deflated = pack([line.packed() for line in found])
         waits = sum(map(len, waiting.values()))
-        return Answer({"live": self.ledger.meta.get("live", 0), "pending": len(self._pending), "waiting": waits}, blob, deflated)
+        return Answer(
+            {"live": self.ledger.meta.get("live", 0), "pending": len(self._pending), "waiting": waits}, blob, deflated
+        )
 
     def _allow(self, line: Line, waiting: Dict[int, Set[bytes]]) -> Line:
         place = self.ledger.by_path[line.path]
         for base in waiting.get(place.lid, ()):
             held = self.ledger.held(place.lid, base)
             if held is not None:
-                line = line._replace(
-                    digest=line.digest ^ digest(base, held.sub, held.info), messages=line.messages - 1
-                )
+                line = line._replace(digest=line.digest ^ digest(base, held.sub, held.info), messages=line.messages - 1)
         return line
-

@@ -77,7 +77,9 @@ class Source:
         self._checked_at = now
         found = os.stat(self.root.path)
         if (found.st_dev, found.st_ino) != (self.root.device, self.root.inode):
-            raise Fault("root-changed", f"{self.root.path} isn't the directory any more that it was", "See what is mounted.")
+            raise Fault(
+                "root-changed", f"{self.root.path} isn't the directory any more that it was", "See what is mounted."
+            )
         known = self.log.meta.get("fsid")
         if known is not None and known != str(self.root.fsid):
             self._trouble = f"{self.root.path} is on another file system than before"
@@ -198,13 +200,21 @@ class Source:
         number, live, dead, rows, size = (int(head[name]) for name in ("batch", "live", "dead", "rows", "bytes"))
         deletes = bool(head.get("deletes")) and self._audited and not self._trouble
         answer = self.offers.offer(number, live, dead, max(1, min(rows, 20_000)), size, deletes)
-        extra = {"generation": self.marker.generation, "epoch": self.marker.epoch, "whole": self._audited and not self._auditing}
+        extra = {
+            "generation": self.marker.generation,
+            "epoch": self.marker.epoch,
+            "whole": self._audited and not self._auditing,
+        }
         return answer._replace(head={**answer.head, **extra})
 
     def fetch(self, head: Dict[str, Any], frame: Frame) -> Work:
         rate = head.get("rate")
         return self.offers.fetch(
-            int(head["batch"]), int(head.get("group", 0)), frame, int(head.get("deflate", 0)), float(rate) if rate else None
+            int(head["batch"]),
+            int(head.get("group", 0)),
+            frame,
+            int(head.get("deflate", 0)),
+            float(rate) if rate else None,
         )
 
     def audit(self, _: Dict[str, Any]) -> Work:
@@ -230,7 +240,7 @@ class Source:
         return Answer({"head": self.log.head})
 
     def retire(self, account: str) -> Answer:
-        count = self.scanner.retire(raw(account))
+        count = self.scanner.removals.retire(raw(account))
         self.log.commit()
         return Answer({"messages": count})
 

@@ -30,7 +30,9 @@ Own = Callable[[int, int, int, int, int], None]
 class Arrivals:
     """What has arrived of one batch."""
 
-    def __init__(self, number: int, sizes: Dict[int, int], offsets: Dict[int, int], attributes: Dict[int, Attributes]) -> None:
+    def __init__(
+        self, number: int, sizes: Dict[int, int], offsets: Dict[int, int], attributes: Dict[int, Attributes]
+    ) -> None:
         self.number = number
         self.sizes = sizes  # item -> announced bytes, of everything that was asked for
         self.offsets = offsets  # item -> where what was asked for begins, when not at 0
@@ -99,7 +101,9 @@ class Staging:
         self._others(arrivals, frame.head)
         return len(frame.blob)
 
-    def _part(self, arrivals: Arrivals, item: int, start: int, data: memoryview, size: int, durable: bool, own: Own) -> None:
+    def _part(
+        self, arrivals: Arrivals, item: int, start: int, data: memoryview, size: int, durable: bool, own: Own
+    ) -> None:
         base = arrivals.offsets.get(item, 0)
         if len(data) != size or start < base or start + size > arrivals.sizes[item]:
             raise Garbled("a part that lies outside its message")

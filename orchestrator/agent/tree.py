@@ -182,4 +182,3 @@ class Tree:
         if self.by_inode.get(folder.inode) is folder:
             del self.by_inode[folder.inode]
         self.of_account.get(folder.account, set()).discard(folder.fid)
-

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator import errors
+from orchestrator.cli import remembered
 from orchestrator.cli.fast import Lazily
 from orchestrator.cli.front import Front
 from orchestrator.errors import LinkLost, MailmirrorError, NeedsConfirmation, TryAgain, UsageError
+from orchestrator.inventory import find
 from orchestrator.records.lock import Held, Lock
 from orchestrator.web import ask
 
@@ -38,9 +40,14 @@ SOCKET = "control.sock"
 
 def inventory(front: Front) -> Inventory:
     """The inventory that is meant. Raises ConfigError."""
-    locate = importlib.import_module("orchestrator.inventory.find").locate
-    loaded: Inventory = importlib.import_module("orchestrator.inventory.load").load(locate(front.inventory_path))
-    return loaded
+    path = find.locate(front.inventory_path)
+    content = find.read(path)
+    known = remembered.recall(path, content)
+    if known is None:
+        load = importlib.import_module("orchestrator.inventory.load")
+        known = load.read_bytes(content, path).inventory
+        remembered.remember(path, content, known)
+    return known
 
 
 def readable(front: Front, name: str | None) -> list[Pair]:

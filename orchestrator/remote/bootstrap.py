@@ -71,7 +71,7 @@ def command(python: str, arguments: Sequence[str], code: Archive) -> str:
 
 def interpreter(python: str) -> list[str]:
     """The words that start Python. Unless the inventory names one, the system's own comes before what a PATH offers:
-    a version manager's shim there is a shell script that takes a tenth of a second (measured with pyenv).
+    a version switcher's shim there is a shell script that takes a tenth of a second (measured with pyenv).
     """
     if python != "python3":
         return [python]

@@ -57,19 +57,30 @@ def log_in(library: ModuleType, transport: paramiko.Transport, host: Host) -> No
 @contextmanager
 def _keys(library: ModuleType, host: Host) -> Iterator[Sequence[paramiko.PKey]]:
     """The keys to offer: the file's, or those of the SSH agent where the inventory lets us. Never any others."""
-    if host.key_file:
-        try:
-            yield [library.PKey.from_path(host.key_file)]
-            return
-        except (library.PasswordRequiredException, TypeError):
-            pass  # encrypted: the agent may hold it in the clear
-        except (OSError, ValueError, library.SSHException) as error:
-            raise NotPermitted(f"{host.name}: can't use the key {host.key_file}: {error}") from error
+    in_the_clear = _of_file(library, host)
+    if in_the_clear is not None:
+        yield [in_the_clear]
+        return
     agent = library.Agent()
     try:
         yield _of_agent(library, host, list(agent.get_keys()) if host.use_agent else [])
     finally:
         agent.close()
+
+
+def _of_file(library: ModuleType, host: Host) -> paramiko.PKey | None:
+    """The key that the inventory names by file; None when it names none, or an encrypted one, which the SSH agent may
+    hold in the clear. Raises NotPermitted when it can't be used.
+    """
+    if host.key_file is None:
+        return None
+    try:
+        key: paramiko.PKey = library.PKey.from_path(host.key_file)
+    except (library.PasswordRequiredException, TypeError):
+        return None
+    except (OSError, ValueError, library.SSHException) as error:
+        raise NotPermitted(f"{host.name}: can't use the key {host.key_file}: {error}") from error
+    return key
 
 
 def _of_agent(library: ModuleType, host: Host, held: Sequence[paramiko.PKey]) -> Sequence[paramiko.PKey]:

@@ -41,7 +41,7 @@ DIGESTS = (
 WINDOW = 64 << 20
 """Bytes a host may send us unasked on one channel; the application's own credit is smaller."""
 PACKET = 240 << 10
-"""Bytes in one SSH packet that we take; OpenSSH sends up to 256 KiB. At 32 KiB sshd spends two to four times the CPU."""
+"""Bytes in one SSH packet that we take; OpenSSH sends up to 256 KiB. At 32 KiB sshd needs two to four times the CPU."""
 AHEAD = 256 << 10
 """Bytes read from the socket at once."""
 BANNER, EXCHANGE, LOGIN, OPEN = 10.0, 15.0, 20.0, 45.0

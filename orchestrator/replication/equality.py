@@ -32,7 +32,9 @@ def lines(rows: Sequence[Sequence[Any]]) -> dict[str, Line]:
     found = {}
     for path, account, maildir, messages, digest, sidecars, names in rows:
         listed = tuple((str(b), int(s), str(i), str(p)) for b, s, i, p in names)
-        found[str(path)] = Line(str(path), str(account), bool(maildir), int(messages), str(digest), str(sidecars), listed)
+        found[str(path)] = Line(
+            str(path), str(account), bool(maildir), int(messages), str(digest), str(sidecars), listed
+        )
     return found
 
 

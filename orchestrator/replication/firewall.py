@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from orchestrator.inventory.model import DeleteBudget
 
+
 @dataclass(frozen=True)
 class Death:
     """Deletions of one account in the source's change log that aren't applied yet."""

@@ -38,7 +38,8 @@ def initialise(
             done.append(f"{host.name}: {root} is now store {identity[:8]}, {role}, epoch 1")
             if not dry_run:
                 head = {
-                    "store": root, "store_id": identity, "pair": pair.name, "place": host.place, "role": role, "epoch": 1,
+                    "store": root, "store_id": identity, "pair": pair.name, "place": host.place, "role": role,
+                    "epoch": 1,
                 }  # fmt: skip
                 links[host.name].request("store.init", head, timeout=PATIENCE)
     return done

@@ -24,7 +24,8 @@ from typing import Any
 from orchestrator.agent.wire import Frame, Kind, unpack
 from orchestrator.errors import BrokenPromise, LinkLost
 from orchestrator.inventory.model import Pair
-from orchestrator.remote.host import Conversation, Pending
+from orchestrator.remote.host import Conversation
+from orchestrator.remote.pending import Pending
 from orchestrator.replication.firewall import Death, judge
 from orchestrator.replication.pace import Pace
 from orchestrator.replication.report import PassiveStatus, Tally, Waiting
@@ -39,7 +40,8 @@ PATIENCE = 600.0
 """Seconds that one batch may take. The heartbeat finds a dead peer long before."""
 
 _TALLY = {
-    "messages": "messages", "message_bytes": "message_bytes", "linked": "linked", "adopted": "linked", "renamed": "renamed",
+    "messages": "messages", "message_bytes": "message_bytes", "linked": "linked", "adopted": "linked",
+    "renamed": "renamed",
     "folders": "folders", "folders_renamed": "folders_renamed", "sidecars": "sidecars", "deleted": "deleted",
     "waiting": "waiting",
 }  # fmt: skip
@@ -313,20 +315,20 @@ class Flow:
         self.status.problems += [str(each) for each in done["problems"]]
         del self.status.problems[:-50]
         plain = int(done["tally"].get("message_bytes", 0))
-        self._measure(flight, plain)
+        self._measure(flight, plain, int(done.get("idle_ms", 0)) / 1000)
         if self._trace is not None:
             for _, rows in unpack(flight.blob)["placements"]:
                 for row in rows:
                     self._trace(str(row[0]), int(done["durable_ns"]))
 
-    def _measure(self, flight: Flight, plain: int) -> None:
+    def _measure(self, flight: Flight, plain: int, idle: float) -> None:
         """Give the pace a sample. Batches overlap: a batch's time runs from the one before it was settled."""
         now = time.monotonic()
         seconds = now - max(flight.started, self._settled_at)
         self._settled_at = now
         if flight.fetch is not None and flight.fetch.done:
             blocked = int(flight.fetch.result(0).head.get("blocked_ms", 0)) / 1000
-            self._pace.sample(plain, seconds, min(blocked, seconds))
+            self._pace.sample(plain, seconds, min(blocked, idle))
 
     # --- the end of a round, and telling ----------------------------------------------
 

@@ -1,10 +1,10 @@
 """Whether bodies are compressed on their way, decided by what was measured. Pure.
 
 On a fast link compressing costs more than it saves; on a slow one it is the other way round. The
-link is what is slow when the source spent most of the time blocked in writing to it and bodies
-still came in below what a single core deflates (a busy host or a slow disk looks different:
-there the source waits for its own processor, or for credit). Then a trial with compression is
-made, and the better of the two rates stays.
+link is what is slow when bodies come in below what a single core deflates while both ends wait:
+the source to send (for credit, or blocked in writing), the passive place for something to come.
+A busy host or a slow disk looks different: there one of the two is at work. Then a trial with
+compression is made, and the better of the two rates stays.
 
 Invariant: a decision follows from the samples alone.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 SLOW_LINK = 24e6
 """Bytes a second: below it a core that deflates at level 6 keeps up with the link."""
 LEVEL = 6
-BLOCKED_SHARE = 0.4
+WAITED_SHARE = 0.4
 SAMPLE_BYTES = 4 << 20
 """What has to come in before a rate means anything."""
 RETRY_SAMPLES = 64
@@ -32,9 +32,9 @@ class Pace:
     deflated: float = 0.0
     _since: int = field(default=0, repr=False)
 
-    def sample(self, plain_bytes: int, seconds: float, blocked_seconds: float) -> int:
+    def sample(self, plain_bytes: int, seconds: float, waited_seconds: float) -> int:
         """Take a sample and answer the level to use: bytes of bodies as they are on disk, the seconds
-        that they took, and how many of those the source was blocked in writing to the link."""
+        that they took, and how many of those the ends waited (the smaller of the two figures)."""
         if plain_bytes < SAMPLE_BYTES or seconds <= 0:
             return self.level
         rate = plain_bytes / seconds
@@ -47,7 +47,7 @@ class Pace:
             self.plain = rate
             better_known = self.deflated > rate
             untried = not self.deflated or self._since >= RETRY_SAMPLES
-            if rate < SLOW_LINK and blocked_seconds > BLOCKED_SHARE * seconds and (untried or better_known):
+            if rate < SLOW_LINK and waited_seconds > WAITED_SHARE * seconds and (untried or better_known):
                 self._switch(LEVEL)
         return self.level
 

@@ -7,10 +7,10 @@ times seconds since the epoch (UTC).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 
-class Link(str, Enum):
+class Link(StrEnum):
     """What is true of a pair's replication."""
 
     STOPPED = "stopped"  # nobody is at it

@@ -23,11 +23,10 @@ from orchestrator.agent.wire import unpack
 from orchestrator.errors import AgentFault, LinkLost, NothingToDo, OperatorError, Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
-from orchestrator.replication import equality, first
+from orchestrator.replication import first, proof
 from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, End, Flow, Numbers, Trace
 from orchestrator.replication.report import (
     Deleted,
-    Difference,
     Link,
     PairStatus,
     PassiveStatus,
@@ -39,7 +38,6 @@ from orchestrator.replication.report import (
     VerifyReport,
 )
 
-VERIFY_TRIES = 8
 REFUSALS = frozenset(
     ("no-marker", "other-store", "wrong-role", "older-generation", "older-epoch", "root-changed", "foreign", "marker",
      "not-allowed", "no-root", "marked", "owner")
@@ -171,7 +169,8 @@ class Session:
         after = self._wire_bytes()
         return [
             SyncReport(
-                self.pair.name, host, _sum(flow.tally for flow in flows), seconds, after[0] - before[0], after[1] - before[1],
+                self.pair.name, host, _sum(flow.tally for flow in flows), seconds,
+                after[0] - before[0], after[1] - before[1],
                 planned=dry_run, problems=[p for flow in flows for p in flow.status.problems] + self._problems(),
             )
             for host, flows in self._flows.items()
@@ -192,9 +191,7 @@ class Session:
             for flows in self._flows.values():
                 flows[number].facts = facts
 
-    def _pass(
-        self, flows: list[Flow], progress: Callable[[Progress], None] | None, began: float, adopt: bool
-    ) -> None:
+    def _pass(self, flows: list[Flow], progress: Callable[[Progress], None] | None, began: float, adopt: bool) -> None:
         for flow in flows:
             if adopt and not flow.whole:
                 flow.adopt()
@@ -339,67 +336,11 @@ class Session:
         self._open(self._watching or "poll")
         try:
             self._audit()
-            return [self._verify(host, flows, deep) for host, flows in self._flows.items()]
+            reports = [proof.verify(self.pair.name, host, flows, deep) for host, flows in self._flows.items()]
         except AgentFault as fault:
             raise refused(fault) from fault
-
-    def _verify(self, host: str, flows: list[Flow], deep: bool) -> VerifyReport:
-        began = time.monotonic()
-        found: list[Difference] = []
-        accounts: set[str] = set()
-        folders = messages = waiting = 0
-        for flow in flows:
-            active, passive, waits = self._still_lines(flow)
-            found += equality.compare(active, passive)
-            if deep:
-                found += self._deep(flow, active)
-            accounts |= {line.account for line in active.values() if line.account}
-            folders += sum(line.maildir for line in active.values())
-            messages += sum(line.messages for line in active.values())
-            waiting += waits
-        now = time.time()
-        if not found:
-            self._equal_as_of[host] = now
-        return VerifyReport(
-            self.pair.name, host, not found, deep, len(accounts), folders, messages, waiting,
-            found[: equality.MAX_DIFFERENCES], now, time.monotonic() - began,
-        )  # fmt: skip
-
-    def _still_lines(self, flow: Flow) -> tuple[dict[str, equality.Line], dict[str, equality.Line], int]:
-        """Both ends' lines at one point of the change log: taken again while mail goes on arriving."""
-        for _ in range(VERIFY_TRIES):
-            flow.pull()
-            there = self._digests(flow.sink, "sink.digests")
-            here = self._digests(flow.source, "source.digests")
-            if int(here[0]["head"]) <= flow.live and here[0]["whole"]:
-                break
-        return here[1], there[1], int(there[0]["waiting"])
-
-    def _digests(self, end: End, verb: str, **more: Any) -> tuple[dict[str, Any], dict[str, equality.Line]]:
-        frame = end.link.request(verb, {"store": end.path, **more}, timeout=PATIENCE)
-        return frame.head, equality.lines(unpack(frame) or [])
-
-    def _deep(self, flow: Flow, active: dict[str, equality.Line]) -> list[Difference]:
-        """Differences by message, from the disks themselves. A folder that changed meanwhile is read again."""
-        paths = [path for path, line in active.items() if line.maildir]
-        found: list[Difference] = []
-        for _ in range(3):
-            if not paths:
-                return []
-            found = []
-            here = self._digests(flow.source, "source.digests", deep=True, paths=paths)[1]
-            there = self._digests(flow.sink, "sink.digests", deep=True, paths=paths)[1]
-            paths = [p for p in paths if p not in here or p not in there or here[p].digest != there[p].digest]
-            for path in paths[:20]:
-                one = {"deep": True, "names": True, "paths": [path]}
-                mine = self._digests(flow.source, "source.digests", **one)[1].get(path)
-                yours = self._digests(flow.sink, "sink.digests", **one)[1].get(path)
-                if mine is None or yours is None:
-                    found.append(Difference(active[path].account, path, "is missing on one of the places"))
-                else:
-                    found += [Difference(mine.account, path, what) for what in equality.by_message(mine, yours)]
-            flow.pull()
-        return found
+        self._equal_as_of.update({report.host: report.taken_at for report in reports if report.equal})
+        return reports
 
     # --- operators' verbs -------------------------------------------------------------
 
@@ -410,7 +351,9 @@ class Session:
         except AgentFault as fault:
             raise refused(fault) from fault
         if not done:
-            raise NothingToDo(f"{self.pair.name} is initialised already.", remedy="Run `mailmirror sync` or `mailmirror run`.")
+            raise NothingToDo(
+                f"{self.pair.name} is initialised already.", remedy="Run `mailmirror sync` or `mailmirror run`."
+            )
         return done
 
     def undelete(self, chosen: Selection, *, dry_run: bool = False) -> list[UndeleteReport]:
@@ -448,7 +391,8 @@ class Session:
                 if each.id == waiting:
                     return flow.release(each.account)
         raise OperatorError(
-            f"{self.pair.name} has no waiting deletions {waiting!r}.", remedy="`mailmirror status` lists them with their ids."
+            f"{self.pair.name} has no waiting deletions {waiting!r}.",
+            remedy="`mailmirror status` lists them with their ids.",
         )
 
     def retire(self, account: str, *, dry_run: bool = False) -> int:

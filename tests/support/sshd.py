@@ -89,7 +89,7 @@ def running_sshd(
         f"Port {port}",
         "ListenAddress 127.0.0.1",
         f"HostKey {host_key}",
-        f"AuthorizedKeysFile {authorized}",
+        f"AuthorizedKeysFile {authorized} .ssh/authorized_keys",
         "StrictModes no",
         "PermitRootLogin yes",
         "UsePAM no",

@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     while data := os.read(0, 1 << 20):
         for frame in decoder.feed(data):
             if frame.kind is Kind.PING and not mute:
-                write(Frame(Kind.PONG, 0, {"busy": 1.5}))
+                write(Frame(Kind.PONG, frame.id, {"busy": 1.5}))
             elif frame.kind is not Kind.PING:
                 mute = mute or frame.head.get("verb") == "mute"
                 if BODIES.listener:

@@ -28,6 +28,12 @@ def write_inventory(directory: Path, *names: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test understood of its inventory is remembered in its own directory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def site() -> Site:
     return Site("org", "net")

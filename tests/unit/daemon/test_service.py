@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,10 @@ def test_events_reach_a_subscriber(tmp_path: Path) -> None:
         assert not listener.is_alive()
 
 
+def fewer(answers: list[Any], before: int) -> bool:
+    return len(answers) < before
+
+
 def test_reading_the_inventory_again_says_what_needs_a_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,9 +176,10 @@ def test_reading_the_inventory_again_says_what_needs_a_restart(
 
     caplog.set_level("INFO")
     with Running(Site("kept", "gone"), old, reload) as it:
-        for left in (2, 1, 0):
+        while answers:
+            before = len(answers)
             it.daemon.hang_up()
-            until(lambda left=left: len(answers) == left)  # type: ignore[misc]
+            until(partial(fewer, answers, before))
         until(lambda: "says what the daemon does already" in caplog.text)
     assert "inventory.yaml:3:1: nonsense" in caplog.text
     assert "come was added; gone was removed" in caplog.text
@@ -195,6 +201,7 @@ def test_only_what_changes_is_told() -> None:
     assert "someone" not in text
 
 
+@pytest.mark.issue("2.6 APScheduler times audits and verifications")
 def test_audits_and_verifications_are_timed(tmp_path: Path) -> None:
     described = inventory(tmp_path / "inventory.yaml", tmp_path / "state", "org")
     pairs = {name: replace(pair, audit=0.1, verify=0.1) for name, pair in described.pairs.items()}

@@ -131,7 +131,7 @@ LOADER = Path(bootstrap.__file__).with_name("loader.py")
         (Archive(toy_code().sha, zlib.compress(b"{}")), "arrived damaged"),
         (Archive(toy_code().sha, b"what is no deflate stream"), "arrived damaged"),
         (pack({"../../evil.py": "1"}), "odd name"),
-        (pack({"main.py": "import nonsense"}), "nonsense"),
+        (pack({"lanes.py": "", "main.py": "import nonsense"}), "nonsense"),
     ],
 )
 def test_code_that_is_not_what_was_asked_for_is_not_run(code: Archive, message: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_the_wait_doubles_and_is_spread() -> None:
     assert len({backoff(3, rng) for _ in range(50)}) == 50
 
 
-@pytest.mark.issue("2.3 backoff doesn't trip PerSourcePenalties")
+@pytest.mark.issue("2.3 backoff with jitter doesn't trip PerSourcePenalties")
 def test_a_host_that_is_down_for_long_is_never_asked_often_enough_for_a_penalty() -> None:
     # sshd_config(5), PerSourcePenalties: one second for each connection without a login, acting at 15.
     rng, owed, clock = random.Random(3), 0.0, 0.0
@@ -38,6 +38,7 @@ def test_a_host_that_is_down_for_long_is_never_asked_often_enough_for_a_penalty(
         assert owed < 15
 
 
+@pytest.mark.issue("2.3 keepalive and TCP_USER_TIMEOUT on our own socket")
 def test_the_socket_watches_its_peer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         sock = dial(Host("mail1", "mirror", "127.0.0.1", port=server.getsockname()[1]))

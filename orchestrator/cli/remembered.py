@@ -1,0 +1,116 @@
+"""The inventory as it was last understood, so that a command needn't import YAML and pydantic to read it again.
+
+Reading the inventory costs a one-shot pass 0.2 s of its 0.65 s (2 cores, Python 3.11); what comes of it depends on
+the file's bytes, its path, the user, two variables and our own code. All of these are kept beside the result, byte for
+byte, in one file in the user's cache directory (XDG base directories).
+
+Invariant: what is remembered is equal to what reading would give, proven before it is written, or it isn't used. It is
+believed only from a file that nobody but this user could have written. It is plain JSON; a broken inventory is never
+remembered, and where nothing can be written only time is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator import __version__, inventory
+from orchestrator.inventory.model import DeleteBudget, Host, Inventory, Pair, Store
+
+MAX_BYTES = 8 << 20
+
+
+def recall(path: Path, content: bytes) -> Inventory | None:
+    """The inventory that these bytes at this path were understood as; None when they weren't yet."""
+    place = _place()
+    if place is None:
+        return None
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, encoding="ascii") as file:
+            if not _is_ours(os.fstat(descriptor)):
+                return None
+            told = json.loads(file.read(MAX_BYTES))
+        return _revived(path, told["inventory"]) if told["of"] == _circumstances(path, content) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or none that can be read: not remembered
+        return None
+
+
+def remember(path: Path, content: bytes, understood: Inventory) -> None:
+    """Keep it for the next command, instead of the one that was kept."""
+    place = _place()
+    if place is None:
+        return
+    plain = {"fingerprint": understood.fingerprint, "pairs": [asdict(pair) for pair in understood.pairs.values()]}
+    text = json.dumps({"of": _circumstances(path, content), "inventory": plain}, default=str)
+    if len(text) > MAX_BYTES or _revived(path, json.loads(text)["inventory"]) != understood:
+        return
+    with suppress(OSError):
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = place.with_suffix(f".{os.getpid()}.new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+        os.replace(beside, place)
+
+
+def _place() -> Path | None:
+    base = os.environ.get("XDG_CACHE_HOME", "") or os.path.expanduser("~/.cache")
+    return Path(base, "mailmirror", "inventory.json") if base.startswith("/") else None
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _circumstances(path: Path, content: bytes) -> dict[str, Any]:
+    """All that the meaning of an inventory depends on."""
+    code = [os.stat(entry) for entry in os.scandir(os.path.dirname(inventory.__file__)) if entry.name.endswith(".py")]
+    return {
+        "path": str(path),
+        "content": content.decode("latin-1"),
+        "user": os.geteuid(),
+        "home": os.path.expanduser("~"),
+        "state_home": os.environ.get("XDG_STATE_HOME", ""),
+        "version": __version__,
+        "code": [len(code), max(found.st_mtime_ns for found in code), sum(found.st_size for found in code)],
+    }
+
+
+def _revived(path: Path, told: dict[str, Any]) -> Inventory:
+    pairs = [_pair(pair) for pair in told["pairs"]]
+    return Inventory(path, {pair.name: pair for pair in pairs}, told["fingerprint"])
+
+
+def _pair(told: dict[str, Any]) -> Pair:
+    return Pair(
+        **{
+            **told,
+            "hosts": {name: _host(host) for name, host in told["hosts"].items()},
+            "stores": _stores(told["stores"]),
+            "delete_budget": DeleteBudget(**told["delete_budget"]),
+            "state_dir": Path(told["state_dir"]),
+            "not_used": tuple(told["not_used"]),
+        }
+    )
+
+
+def _host(told: dict[str, Any]) -> Host:
+    key_file, known_hosts = told["key_file"], Path(told["known_hosts"])
+    return Host(
+        **{
+            **told,
+            "key_file": None if key_file is None else Path(key_file),
+            "known_hosts": known_hosts,
+            "stores": _stores(told["stores"]),
+        }
+    )
+
+
+def _stores(told: list[dict[str, Any]]) -> tuple[Store, ...]:
+    return tuple(Store(**store) for store in told)

@@ -1,0 +1,113 @@
+"""The agent bound to a key: the authorized_keys line, and laying it down together with the code that it starts.
+
+With that line sshd starts one command for the key, whatever is asked for: the agent, with the stores and the permission
+that the line names (design 4). What a client sends as its command reaches the agent's loader alone, which takes nothing
+from it but a lane's token.
+
+Invariant: the line never gives more than `restrict` leaves, and names every store that the key may touch.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import json
+import shlex
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.errors import ConfigError, HostUnreachable, NotPermitted
+from orchestrator.inventory import Host
+from orchestrator.remote import bootstrap, loader, ssh
+from orchestrator.remote.installer import MARK
+from orchestrator.remote.known_hosts import Key
+from orchestrator.remote.lines import Line
+
+WITHIN = 60.0
+"""Seconds for the code's way and the installer's work."""
+ROOT_STATE, USER_STATE = "/var/lib/mailmirror-agent", ".local/state/mailmirror-agent"
+"""Where the agent's code is kept (`loader.state`): root's, and another user's from the home that sshd starts in."""
+
+
+class Installed(NamedTuple):
+    """What was done on the host: the state directory, and whether the key's line was added, replaced or there."""
+
+    state: str
+    line: str
+
+
+def key_line(host: Host, key: Key, allow: Sequence[str] = ("replication",)) -> str:
+    """The authorized_keys line (sshd(8)) that binds `key` to the agent on the host's stores.
+
+    Raises ConfigError for a store whose name the line can't carry.
+    """
+    stores = [store.root for store in host.stores]
+    for root in stores:
+        if any(letter in root for letter in ',"\\\n'):
+            raise ConfigError(
+                f"{host.name}: the store {root!r} can't stand in an authorized_keys line",
+                remedy="Name it by a path without commas, quotes and backslashes (a bind mount will do).",
+            )
+    python = "/usr/bin/python3" if host.python == "python3" else host.python
+    user = host.user or getpass.getuser()
+    start = f"{ROOT_STATE if user == 'root' else USER_STATE}/agent.py"
+    words = [python, "-I", "-S", start, "--stores", ",".join(stores), "--allow", ",".join(allow)]
+    blob = base64.b64encode(key.blob).decode()
+    return f'restrict,command="exec {shlex.join(words)}" {key.kind} {blob} mailmirror'
+
+
+def install(host: Host, line: str) -> Installed:
+    """Lay the agent and the key's line down on the host, over SSH with the host's key as it is now. Idempotent.
+
+    Raises what `ssh.connect` does; NotPermitted when the key that logs in is bound to an agent already.
+    """
+    trunk = ssh.connect(host)
+    try:
+        channel = trunk.run(_command(host.python))
+        try:
+            channel.sendall(_job(line))
+        except OSError as error:
+            raise HostUnreachable(f"{host.name}: the installer takes nothing: {error}") from error
+        return _answer(channel, host.name)
+    finally:
+        trunk.close()
+
+
+def _command(python: str) -> str:
+    text = Path(__file__).with_name("installer.py").read_text(encoding="utf-8")
+    packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    start = f'import zlib,base64;exec(zlib.decompress(base64.b64decode("{packed}")))'
+    return "exec " + shlex.join([*bootstrap.interpreter(python), "-I", "-S", "-c", start])
+
+
+def _job(line: str) -> bytes:
+    code = bootstrap.archive()
+    files = json.loads(zlib.decompress(code.data))
+    return (
+        json.dumps({"loader": bootstrap.loader_text(), "sha": code.sha, "files": files, "line": line}).encode() + b"\n"
+    )
+
+
+def _answer(channel: Line, name: str) -> Installed:
+    """What the installer says."""
+    deadline, heard = time.monotonic() + WITHIN, b""
+    while MARK not in heard or not heard.endswith(b"\n"):
+        if loader.MARK in heard:
+            raise NotPermitted(
+                f"{name}: the key that logs in there is bound to an agent already",
+                remedy="Name a key that may run commands with --login-key, or edit authorized_keys by hand.",
+            )
+        if time.monotonic() > deadline or len(heard) > bootstrap.PREAMBLE:
+            printed = heard[:500].decode(errors="replace")
+            raise HostUnreachable(f"{name}: the installer didn't answer; it printed:\n{printed}")
+        try:
+            data = channel.recv(bootstrap.PREAMBLE)
+        except TimeoutError:
+            continue
+        if not data:
+            raise HostUnreachable(f"{name}: the installer failed: {channel.settle()}")
+        heard += data
+    return Installed(**json.loads(heard.partition(MARK)[2]))
