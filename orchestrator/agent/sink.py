@@ -86,7 +86,7 @@ class Sink:
                 "older-generation",
                 f"the source is an older copy of itself: epoch {epoch}, generation {generation}"
                 f" (known: {known[0]}, {known[1]})",
-                "It was restored from a snapshot or backup, or lost its disk. Nothing was replicated; reclaim from it.",
+                "It was restored from a snapshot or copy, or lost its disk. Nothing was replicated; reclaim from it.",
             )
         self.ledger.begin()
         if source and (

@@ -92,7 +92,7 @@ class Source:
             raise Fault(
                 "older-generation",
                 f"{self.root.path} is an older copy of itself: generation {here.generation}, known {known_generation}",
-                "It was restored from a snapshot or backup. It can only be reclaimed from; nothing was replicated.",
+                "It was restored from a snapshot or copy. It can only be reclaimed from; nothing was replicated.",
             )
         self.marker = here
         if here.boot != marker.boot_id() or now - self._raised_at >= GENERATION_SECONDS or not self._raised_at:

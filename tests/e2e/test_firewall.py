@@ -52,9 +52,7 @@ class Mirrored:
         (path / "dovecot-uidlist").write_text(head + "".join(rows))
 
     def open(self) -> Session:
-        links = {
-            name: open_conversation(host, state=str(self._state / name)) for name, host in self.pair.hosts.items()
-        }
+        links = {name: open_conversation(host, state=str(self._state / name)) for name, host in self.pair.hosts.items()}
         return Session(self.pair, links)
 
     def again(self) -> None:

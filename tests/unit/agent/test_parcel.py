@@ -11,11 +11,33 @@ from hypothesis import strategies as st
 from orchestrator.agent import names, parcel
 from orchestrator.agent.wire import Garbled
 
-_LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(
-    ["", "..", "../x", "/etc", "a/../b", ".mailmirror/store.json", "a", "1.M1P1.host", ":2,S", "x\0y", "a/b", "\u20ac"]
+_LEAF = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        [
+            "",
+            "..",
+            "../x",
+            "/etc",
+            "a/../b",
+            ".mailmirror/store.json",
+            "a",
+            "1.M1P1.host",
+            ":2,S",
+            "x\0y",
+            "a/b",
+            "\u20ac",
+        ]
+    )
 )
 _JSON = st.recursive(
-    _LEAF, lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=30
+    _LEAF,
+    lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=30,
 )
 _SMALL = st.integers(-1, 4)
 _FOLDER = st.tuples(_SMALL, _LEAF, _LEAF, st.booleans(), _SMALL, _SMALL, _SMALL).map(list)
@@ -25,7 +47,8 @@ _LIKE = st.fixed_dictionaries(
     {},
     optional={
         "folders": st.lists(_FOLDER | _JSON, max_size=4) | _JSON,
-        "placements": st.lists(st.tuples(_SMALL, st.lists(_MESSAGE | _JSON, max_size=3)).map(list) | _JSON, max_size=3) | _JSON,
+        "placements": st.lists(st.tuples(_SMALL, st.lists(_MESSAGE | _JSON, max_size=3)).map(list) | _JSON, max_size=3)
+        | _JSON,
         "order": st.lists(_SMALL, max_size=3) | _JSON,
         "sidecars": st.lists(_JSON, max_size=3) | _JSON,
         "removals": st.lists(_REMOVAL | _JSON, max_size=4) | _JSON,
