@@ -5,7 +5,7 @@ of its own, so that a slow place never stalls another. The first flow runs on th
 thread; each further passive place has a thread of its own while a pass is on.
 
 Invariant: `status` may be called from any thread and never waits; everything else runs on one.
-It decides nothing about when to reconnect, and knows no host's address.
+It decides nothing about when to reconnect.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ REFUSALS = frozenset(
      "not-allowed", "no-root", "marked", "owner")
 )  # fmt: skip
 MAX_FOUND = 1_000
-
 Event = Callable[[str, str], None]
 
 
@@ -282,8 +281,7 @@ class Session:
     def _refresh(self) -> None:
         for flow in self._all_flows():
             flow.refresh()
-        for number in range(len(self._facts)):
-            self._facts[number] = next(iter(self._flows.values()))[number].facts
+        self._facts = [flow.facts for flow in next(iter(self._flows.values()))]
 
     # --- telling ----------------------------------------------------------------------
 
@@ -449,4 +447,4 @@ def _halt(stop: threading.Event) -> None:
 
 
 def _nothing() -> None:
-    """A piece of work that only wakes."""
+    """Only wakes."""

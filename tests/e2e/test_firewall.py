@@ -1,4 +1,4 @@
-"""The delete firewall from one end to the other: a source that was emptied, exchanged or restored never empties its mirror.
+"""The delete firewall from end to end: a source that was emptied, exchanged or restored never empties its mirror.
 
 Two real agents as child processes, a small Maildir store, and the controller's session between them.
 """
