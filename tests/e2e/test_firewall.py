@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator import errors
-from orchestrator.inventory.model import Host, Pair, Store
+from orchestrator.inventory.model import DeleteBudget, Host, Pair, Store
 from orchestrator.remote.opening import open_conversation
 from orchestrator.replication.session import Session
 
@@ -103,6 +104,8 @@ def test_an_account_removed_whole_stays_on_the_mirror(pair: Mirrored) -> None:
 
 @pytest.mark.issue("2.5 delete firewall")
 def test_what_was_deleted_before_the_budget_tripped_comes_back_with_its_uids(pair: Mirrored) -> None:
+    pair.pair = replace(pair.pair, delete_budget=DeleteBudget(account_messages=100))
+    pair.again()
     before, rows = pair.names("ex.org/ann"), pair.rows("ex.org/ann")
     for count in (60, 90):
         pair.unlink("ex.org/ann", count)
