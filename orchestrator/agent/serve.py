@@ -127,7 +127,7 @@ class Desk:
             self.peer = frame.head
             beat = frame.head.get("heartbeat")
             if isinstance(beat, (int, float)) and beat > 0:
-                self._silence = max(5.0, 10.0 * beat)
+                self._silence = max(5.0, min(60.0, 10.0 * beat))
         else:
             self._inbox.put(frame)
 
