@@ -83,7 +83,9 @@ def _row_back(passive: Passive, place: Place, base: bytes) -> None:
     temporary = b"undelete-%x" % time.time_ns()
     out = beneath.create(passive.staging.fd, temporary, stat.st_mode & 0o7777)
     try:
-        os.write(out, content)
+        view = memoryview(content)
+        while view:  # a short write must never become a shortened uidlist
+            view = view[os.write(out, view) :]
         os.fsync(out)
     finally:
         os.close(out)

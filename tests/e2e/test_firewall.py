@@ -167,6 +167,6 @@ def test_a_root_with_another_stores_marker_is_refused(pair: Mirrored, tmp_path: 
 
 
 def _refused(pair: Mirrored) -> None:
-    with pytest.raises(errors.MailmirrorError):
+    with pytest.raises(errors.Refused):
         pair.again()
         pair.session.sync()
