@@ -1,8 +1,8 @@
 """A Maildir on disk, read: what stands in a directory, and whether the listing held still.
 
 Sources: cr.yp.to/proto/maildir.html; Dovecot's Maildir++ and `fs` layouts (doc.dovecot.org,
-"Maildir Mailbox Format"). Reads names only; opens nothing but directories that the caller
-opened, so no link is ever followed.
+"Maildir Mailbox Format"). Reads names, and of a file outside the accounts the first bytes; opens
+only what stands in a directory that the caller opened, and no link.
 
 Invariant: `new` is listed before `cur`, and the signature is taken before and after: a
 readdir that runs while names change may miss one (measured: 13 % of the scans of a busy
@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import stat
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
-from . import names
+from . import beneath, names
 from .delta import CUR, NEW, Listing, listing
 
 SETTLE_NS = 20_000_000
@@ -33,6 +33,11 @@ Signature = Tuple[int, int, int]
 
 ABSENT: Signature = (0, 0, 0)
 
+MBOX_START = b"From "
+"""How every mbox begins (RFC 4155)."""
+
+MBOX_LOOKS = 20
+
 
 class Directory(NamedTuple):
     """What stands in a folder's own directory."""
@@ -41,7 +46,7 @@ class Directory(NamedTuple):
     files: Dict[bytes, int]  # regular files and links that travel: name -> inode
     odd: List[bytes]  # FIFOs, devices, sockets: never read
     is_maildir: bool
-    foreign: str  # "mdbox", "sdbox" when another mailbox format stands here
+    foreign: str  # "mdbox", "sdbox" when another mailbox format stands here; for mbox ask `holds_mbox`
 
 
 def signature(found: os.stat_result) -> Signature:
@@ -93,9 +98,68 @@ def list_directory(fd: int) -> Directory:
                 odd.append(name)
     if b"dbox-Mails" in seen:
         foreign = "sdbox"
-    if b"storage" in seen and b"mailboxes" in seen:
+    if {b"storage", b"mailboxes"} <= seen or (b"mdbox" in seen and _is_mdbox(fd)):
         foreign = "mdbox"
     return Directory(folders, files, odd, b"cur" in seen and b"new" in seen, foreign)
+
+
+def _is_mdbox(fd: int) -> bool:
+    """Whether the subdirectory `mdbox` (which isn't walked) is what Dovecot makes of one."""
+    try:
+        inner = os.open(b"mdbox", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+    except OSError:
+        return False
+    try:
+        return {b"storage", b"mailboxes"} <= set(beneath.entries(inner))
+    finally:
+        os.close(inner)
+
+
+def holds_mbox(fd: int, files: Iterable[bytes]) -> bool:
+    """Whether one of the files in the directory `fd` begins as an mbox does. Looks at a few of them only."""
+    for name in sorted(files)[:MBOX_LOOKS]:
+        try:
+            file = beneath.open_file(fd, name)
+        except (OSError, beneath.Outside, beneath.NotRegular):
+            continue
+        try:
+            if os.read(file, len(MBOX_START)) == MBOX_START:
+                return True
+        finally:
+            os.close(file)
+    return False
+
+
+class Formats:
+    """Which directories hold mail in another format. An mbox counts only outside the accounts, and only where no
+    Maildir is below or beside it: elsewhere it is some file that a user keeps."""
+
+    def __init__(self) -> None:
+        self._boxes: Dict[bytes, str] = {}
+        self._mboxes: Set[bytes] = set()
+
+    def note(self, path: bytes, account: bytes, fd: int, here: Directory) -> None:
+        """Take what a listing of the directory `fd` at `path` says, in place of what was known of it."""
+        self._boxes.pop(path, None)
+        self._mboxes.discard(path)
+        if here.foreign:
+            self._boxes[path] = here.foreign
+        elif not account and not here.is_maildir and holds_mbox(fd, here.files):
+            self._mboxes.add(path)
+
+    def found(self, accounts: Iterable[bytes]) -> Dict[bytes, str]:
+        """Path -> format."""
+        if not self._mboxes:
+            return dict(self._boxes)
+        known = list(accounts)
+        alone = (path for path in self._mboxes if not any(_is_near(account, path) for account in known))
+        return {**self._boxes, **dict.fromkeys(alone, "mbox")}
+
+
+def _is_near(account: bytes, path: bytes) -> bool:
+    """Whether an account is below `path` or below what holds it."""
+    around = path.rpartition(b"/")[0] or path
+    return not around or account == around or account.startswith(around + b"/")
 
 
 def list_messages(new_fd: int, cur_fd: int) -> Tuple[Listing, List[bytes], List[bytes]]:

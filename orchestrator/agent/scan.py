@@ -42,7 +42,7 @@ class Scanner:
         self.log = log
         self.window_ns = maildir.settle_window(root.device)
         self.problems: "OrderedDict[Tuple[bytes, bytes], str]" = OrderedDict()
-        self.foreign: Dict[bytes, str] = {}
+        self._formats = maildir.Formats()
         self._glob = [os.fsencode(part) for part in accounts.split("/")] if accounts else None
         self._queue: "OrderedDict[int, Folder]" = OrderedDict()
         self._unsettled: Set[bytes] = set()  # accounts with something missing
@@ -136,8 +136,9 @@ class Scanner:
         named, folder.named = folder.named, set()
         try:
             found = os.fstat(fd)
-            if found.st_ino != folder.inode:
-                # Another directory under a known path: whose it is must be looked up from above.
+            if found.st_ino != folder.inode or not found.st_nlink:
+                # Another directory under a known path, or one that was removed and that a descriptor keeps
+                # (it reads as empty): what became of it must be looked up from above.
                 self.root.forget(folder.path)
                 self._lost(folder)
                 return
@@ -150,14 +151,23 @@ class Scanner:
                 self._scan_sidecars(folder, fd)
             if folder.maildir:
                 self._scan_messages(folder, fd, bool(dirty & MESSAGES), named)
+        except Outside as error:
+            self._unreadable(folder, str(error))
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self.problem(folder.path, b"", f"can't be read: {error.strerror}")
-                return
-            self.root.forget(folder.path)
-            self.enqueue(folder, DIRECTORY | MESSAGES, time.monotonic() + 0.02)
+            folder.vanishing += 1
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR) or folder.vanishing > UNSTABLE_TRIES:
+                self._unreadable(folder, str(error.strerror))
+            else:
+                self.root.forget(folder.path)
+                self.enqueue(folder, DIRECTORY | MESSAGES, time.monotonic() + 0.02)
         finally:
             os.close(fd)
+
+    def _unreadable(self, folder: Folder, why: str) -> None:
+        """Tell of a folder that can't be looked at, and look again with the next audit."""
+        self.root.forget(folder.path)
+        folder.dir_sig = ABSENT
+        self.problem(folder.path, b"", f"can't be read: {why}")
 
     def _lost(self, folder: Folder) -> None:
         """A followed directory isn't there. Its parent's listing tells a rename; only a whole,
@@ -176,19 +186,21 @@ class Scanner:
 
     def _scan_directory(self, folder: Folder, fd: int, found: os.stat_result) -> None:
         """List a folder's own directory: its subfolders and sidecars."""
+        for part in (b"/new", b"/cur"):
+            self.root.forget(folder.path + part)  # they may be other directories by now
         here = maildir.list_directory(fd)
         after = maildir.signature(os.fstat(fd))
         stable = after == maildir.signature(found) and maildir.settled([after], self.window_ns)
-        if here.foreign:
-            self.foreign[folder.path] = here.foreign
+        self._formats.note(folder.path, folder.account, fd, here)
         for odd in here.odd:
             self.problem(folder.path, odd, "is neither file nor directory: not read")
-        if here.is_maildir != folder.maildir and here.is_maildir:
+        if here.is_maildir and not folder.maildir and (folder.account or self._names_account(folder.path)):
             self.tree.become_maildir(folder)
         for name in here.folders:
             self._meet(folder, name, here.folders[name], fd)
         for path in self.tree.children(folder):
             if path.rpartition(b"/")[2] not in here.folders and not self.tree.by_path[path].gone:
+                self.root.forget(path)  # a kept descriptor would show what it was
                 self.enqueue(self.tree.by_path[path], DIRECTORY, time.monotonic() + (0 if stable else 0.02))
         files = here.files if self._takes_sidecars(folder) else {}
         known = self._sidecar_pass(folder, fd, list(files))
@@ -203,6 +215,11 @@ class Scanner:
             folder.seq = self.log.tick()
         folder.dir_sig = after if stable else ABSENT
         self.log.put_folder(folder.row())
+
+    @property
+    def foreign(self) -> Dict[bytes, str]:
+        """Directories that hold another mailbox format than Maildir, and which."""
+        return self._formats.found(self.tree.accounts())
 
     def _takes_sidecars(self, folder: Folder) -> bool:
         """Files outside the accounts travel only where the whole root was declared, not with a glob."""
@@ -270,6 +287,10 @@ class Scanner:
         parts = path.split(b"/")
         return len(parts) <= len(self._glob) and all(map(fnmatch.fnmatchcase, parts, self._glob))
 
+    def _names_account(self, path: bytes) -> bool:
+        """Whether a Maildir here is an account: the topmost one, or one that the glob names."""
+        return self._glob is None or (path.count(b"/") + 1 == len(self._glob) and self._may_hold_account(path))
+
     def _stands(self, folder: Folder) -> bool:
         """Whether the folder's directory is still where it was."""
         self.root.forget(folder.path)
@@ -282,7 +303,11 @@ class Scanner:
 
     def _scan_messages(self, folder: Folder, fd: int, force: bool, named: Set[bytes]) -> None:
         new_fd, cur_fd = (self.root.open_dir(folder.path + part) for part in (b"/new", b"/cur"))
-        before = [maildir.signature(os.fstat(each)) for each in (new_fd, cur_fd)]
+        found = [os.fstat(each) for each in (new_fd, cur_fd)]
+        if not all(each.st_nlink for each in found):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        folder.vanishing = 0
+        before = [maildir.signature(each) for each in found]
         if named and not force and self._look_at(folder, new_fd, cur_fd, named):
             return
         if not force and not named and before == [folder.new_sig, folder.cur_sig]:

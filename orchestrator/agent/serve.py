@@ -27,6 +27,10 @@ from .wire import Decoder, Frame, Garbled, Kind, encode
 
 READ_SIZE = 1 << 20
 GRACE_SECONDS = 5.0
+GREETING_SECONDS = 60.0
+"""How long a controller may take for its first word."""
+MAX_WAITING = 512 << 20
+"""Bytes of frames that may wait for the worker. An honest controller stays far below: credit bounds what it sends."""
 
 
 class Fault(Exception):
@@ -88,7 +92,8 @@ class Desk:
         self._hello = {"agent": VERSION, "protocol": PROTOCOL, **hello}
         self._inbox: "queue.SimpleQueue[Optional[Frame]]" = queue.SimpleQueue()
         self._jobs: List[_Job] = []
-        self._silence: Optional[float] = None
+        self._silence = GREETING_SECONDS
+        self._came = self._done = 0  # bytes of frames that came in (the reader's), and that the worker took
         self._busy_since: Optional[float] = None
         self._ended = threading.Event()
 
@@ -129,6 +134,9 @@ class Desk:
             if isinstance(beat, (int, float)) and beat > 0:
                 self._silence = max(5.0, min(60.0, 10.0 * beat))
         else:
+            self._came += len(frame.blob)
+            if self._came - self._done > MAX_WAITING:
+                raise Garbled(f"the controller sends more than it may: over {MAX_WAITING >> 20} MiB wait")
             self._inbox.put(frame)
 
     # --- the worker -------------------------------------------------------------------
@@ -158,7 +166,7 @@ class Desk:
             while self._drain(delay):
                 self._advance()
                 delay = self._soonest(self.background())
-        except OSError as error:
+        except (OSError, Garbled) as error:
             sys.stderr.write(f"mailmirror agent: the conversation broke off: {error}\n")
         finally:
             self._ended.set()
@@ -188,6 +196,7 @@ class Desk:
                 self._busy_since = time.monotonic()
                 if frame is None:
                     return False
+                self._done += len(frame.blob)
                 self._begin(frame)
                 frame = self._inbox.get_nowait()
         except queue.Empty:
@@ -213,7 +222,10 @@ class Desk:
             else:
                 self._jobs.append(_Job(frame.id, result))
         elif frame.kind in self.oneway:
-            self.oneway[frame.kind](frame)
+            try:
+                self.oneway[frame.kind](frame)
+            except (KeyError, TypeError, ValueError) as error:  # Garbled is a ValueError
+                raise Garbled(f"a {frame.kind.name} that can't be understood: {error!r:.200}") from error
 
     def _advance(self) -> None:
         now = time.monotonic()

@@ -47,11 +47,20 @@ class Source:
             self.log = Log(log_path(state, self.marker.store))
         except sqlite3.Error as error:
             raise Fault("index", f"the source's index can't be opened: {error}") from error
-        self.watch = watch.choose(path, head.get("watch") or "auto")
+        try:
+            self._begin(path, head)
+        except BaseException:
+            # Whoever opens this store next must not find its index locked.
+            self.log.close()
+            self.root.close()
+            raise
+
+    def _begin(self, path: str, head: Dict[str, Any]) -> None:
+        wanted = head.get("watch") or "auto"
+        if wanted != "auto" and wanted not in watch.KINDS:
+            raise Fault("bad-request", f"no watch {wanted!r:.40}")
         self._degraded = ""
         self._services = frozenset(n for s in head.get("services") or () for n in SERVICE_PROCESSES.get(s, ()))
-        self.scanner = Scanner(self.root, self.log, head.get("accounts"), self._follow)
-        self.offers = Offers(self.root, self.log, self.scanner, desk, path)
         self._trouble = ""
         self._checked_at = 0.0
         self._raised_at = 0.0
@@ -59,8 +68,15 @@ class Source:
         self._audited = False
         self._next_poll = 0.0
         self._auditing = True
-        self._check_root()
-        self.scanner.audit()
+        self.watch = watch.choose(path, wanted)
+        try:
+            self.scanner = Scanner(self.root, self.log, head.get("accounts"), self._follow)
+            self.offers = Offers(self.root, self.log, self.scanner, self._desk, path)
+            self._check_root()
+            self.scanner.audit()
+        except BaseException:
+            self.watch.close()
+            raise
 
     def close(self) -> None:
         self.watch.close()
@@ -198,6 +214,13 @@ class Source:
     def offer(self, head: Dict[str, Any]) -> Answer:
         self._check_root()
         number, live, dead, rows, size = (int(head[name]) for name in ("batch", "live", "dead", "rows", "bytes"))
+        if max(live, dead) > self.log.head:
+            raise Fault(
+                "older-generation",
+                f"{self.root.path} is an older copy of itself: a passive place has its change {max(live, dead)},"
+                f" its own log ends at {self.log.head}",
+                "This host was restored from a snapshot or copy. It can only be reclaimed from.",
+            )
         deletes = bool(head.get("deletes")) and self._audited and not self._trouble
         answer = self.offers.offer(number, live, dead, max(1, min(rows, 20_000)), size, deletes)
         extra = {

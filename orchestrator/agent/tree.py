@@ -22,6 +22,7 @@ class Folder:
     __slots__ = (
         "account", "cur_sig", "digest", "dir_sig", "dirty", "due", "fid", "gone", "group", "inode", "maildir",
         "messages", "missing", "missing_sidecars", "mode", "named", "new_sig", "owner", "path", "seq", "unstable",
+        "vanishing",
     )  # fmt: skip
 
     def __init__(self, row: FolderRow) -> None:
@@ -35,7 +36,8 @@ class Folder:
         self.missing: Set[bytes] = set()
         self.missing_sidecars: Set[bytes] = set()
         self.gone = False
-        self.unstable = 0
+        self.unstable = 0  # listings that missed something and didn't hold still
+        self.vanishing = 0  # looks in which its new or cur wasn't there
 
     def row(self) -> FolderRow:
         sigs = (sig_text(self.dir_sig), sig_text(self.new_sig), sig_text(self.cur_sig))

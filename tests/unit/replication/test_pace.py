@@ -1,0 +1,45 @@
+"""Whether bodies are compressed, decided from samples alone."""
+
+from __future__ import annotations
+
+from orchestrator.replication.pace import LEVEL, RETRY_SAMPLES, SAMPLE_BYTES, Pace
+
+BATCH = 8 << 20
+
+
+def take(pace: Pace, rate: float, waited: float = 1.0) -> int:
+    """A sample at this rate (bytes a second), of which both ends waited for this share."""
+    seconds = BATCH / rate
+    return pace.sample(BATCH, seconds, waited * seconds)
+
+
+def test_a_fast_link_is_never_tried_with_compression() -> None:
+    pace = Pace()
+    assert [take(pace, 100e6) for _ in range(200)] == [0] * 200
+
+
+def test_a_slow_link_is_compressed_as_long_as_that_is_faster() -> None:
+    pace = Pace()
+    assert take(pace, 11e6) == LEVEL
+    assert [take(pace, 25e6) for _ in range(50)] == [LEVEL] * 50
+
+
+def test_compression_that_doesnt_help_ends_and_is_tried_again_later() -> None:
+    pace = Pace()
+    assert take(pace, 11e6) == LEVEL
+    assert take(pace, 9e6) == 0
+    later = [take(pace, 11e6) for _ in range(RETRY_SAMPLES)]
+    assert later[:-1] == [0] * (RETRY_SAMPLES - 1)
+    assert later[-1] == LEVEL
+
+
+def test_a_busy_host_or_disk_isnt_taken_for_a_slow_link() -> None:
+    pace = Pace()
+    assert [take(pace, 5e6, waited=0.2) for _ in range(100)] == [0] * 100
+
+
+def test_small_batches_say_nothing() -> None:
+    pace = Pace()
+    assert pace.sample(SAMPLE_BYTES - 1, 100.0, 100.0) == 0
+    assert pace.sample(BATCH, 0.0, 0.0) == 0
+    assert pace.plain == 0.0
