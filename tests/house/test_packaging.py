@@ -58,7 +58,7 @@ def test_pyproject_holds_only_what_cannot_stand_in_setup_cfg() -> None:
 def test_the_tools_are_set_to_strict(config: configparser.ConfigParser) -> None:
     assert config["mypy"].getboolean("strict")
     assert config["coverage:run"].getboolean("branch")
-    assert int(config["coverage:report"]["fail_under"]) >= 75
+    assert int(config["coverage:report"]["fail_under"]) >= 90
     assert config["importlinter:contract:floors"].getboolean("exhaustive")
 
 
