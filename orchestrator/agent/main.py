@@ -66,7 +66,7 @@ class Agent:
             "accept-file-system": lambda s, _h, _: s.accept_file_system(),
         }
         sink: Dict[str, Callable[[Sink, Dict[str, Any], Frame], Union[Answer, Work]]] = {
-            "status": lambda s, _h, _: Answer(s.describe()),
+            "status": lambda s, h, _: s.status(h),
             "consider": lambda s, h, f: s.consider(h, f),
             "plan": lambda s, h, f: s.plan(h, f),
             "permit": lambda s, h, _: s.permit(float(h["seconds"])),
@@ -144,7 +144,7 @@ class Agent:
                         "Look at ROOT/.mailmirror/store.json; only an operator may remove it.",
                     )  # fmt: skip
                 return Answer({"marker": found.head(), "made": False})
-            fresh = Marker(store, pair, place, role, epoch, 1, marker.boot_id())
+            fresh = Marker(store, pair, place, role, epoch, 0, "", "").raised(marker.boot_id())
             marker.write(root, fresh)
             return Answer({"marker": fresh.head(), "made": True})
         finally:

@@ -33,7 +33,12 @@ class Marker(NamedTuple):
     role: str
     epoch: int
     generation: int
+    nonce: str  # drawn anew with each raise: two lives of one disk never look the same
     boot: str
+
+    def raised(self, boot: str) -> "Marker":
+        """The marker with the next generation, for this boot."""
+        return self._replace(generation=self.generation + 1, nonce=uuid.uuid4().hex, boot=boot)
 
     def head(self) -> Dict[str, Any]:
         return dict(self._asdict())

@@ -58,6 +58,7 @@ class Offers:
         self._root, self._log, self._scanner, self._desk, self._store = root, log, scanner, desk, store
         self._batches: "OrderedDict[int, Batch]" = OrderedDict()
         self._credit: Dict[int, int] = {}
+        self._waited = 0.0  # seconds that sending had to wait, in this conversation
         self._allowed_at = 0.0  # when the bandwidth limit lets the next frame out
 
     # --- offering ---------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Offers:
         if batch is None or not isinstance(wanted, dict):
             raise Fault("bad-request", f"batch {number} wasn't offered in this conversation", "Offer it again.")
         out = _Bundle(number)
-        tally = {"batch": number, "bytes": 0, "blocked_ms": 0}
+        tally = {"batch": number, "bytes": 0, "waited_ms": 0}
         for item, start, unless in _wanted(wanted):
             for part in self._body(batch.item(item), item, start, unless):
                 out.take(part)
@@ -188,7 +189,8 @@ class Offers:
         began = time.monotonic()
         yield from self._wait(group, len(frame.blob), rate)
         self._desk.send(frame)
-        tally["blocked_ms"] += round(1000 * (time.monotonic() - began))
+        self._waited += time.monotonic() - began
+        tally["waited_ms"] = round(1000 * self._waited)
         tally["bytes"] += len(frame.blob)
 
     def _wait(self, group: int, size: int, rate: Optional[float]) -> Iterator[Optional[float]]:

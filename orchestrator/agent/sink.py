@@ -47,21 +47,31 @@ class Sink:
             self.ledger = Ledger(ledger_path(state, self.marker.store))
         except sqlite3.Error as error:
             raise Fault("index", f"the passive place's index can't be opened: {error}") from error
+        try:
+            self._begin(head)
+        except BaseException:
+            # Whoever opens this store next must not find its ledger locked.
+            self.ledger.close(clean=False)
+            self.root.close()
+            raise
+
+    def _begin(self, head: Dict[str, Any]) -> None:
         self.undelete_seconds = float(head.get("undelete", 7 * 86400))
         self._pending: "OrderedDict[int, Tuple[Batch, int]]" = OrderedDict()  # with its credit group
         self._ahead: Dict[Tuple[int, bytes], Tuple[int, int, int]] = {}
         self._paths: Dict[int, bytes] = {}  # where the source's folders stand, as offered
         self._owed: Dict[int, int] = {}  # group -> bytes of credit not told yet
         self._expire_at = 0.0
-        self._idle_told = desk.idle_seconds
+        self._idle_told = self._desk.idle_seconds
         self._clean = True
-        try:
-            self._bind(head.get("source") or {})
-            self.passive = Passive(self.root, self.ledger)
-            self.lost = reconcile.after_crash(self.passive)
-        except BaseException:
-            self.ledger.close(clean=False)
-            raise
+        forgotten = not self.ledger.places
+        self._bind(head.get("source") or {})
+        self.passive = Passive(self.root, self.ledger)
+        self.lost = reconcile.after_crash(self.passive)
+        if forgotten and reconcile.populate(self.passive):
+            # Mail stands here of which the ledger knows nothing: it was lost, or this is a copy to be adopted.
+            # Taken for an empty place, a message whose flags have changed would soon stand here twice.
+            self._compare_all()
         self.round = int(self.ledger.meta.get("round", 1))
         self.applier = Applier(self.passive, Owner(str(head.get("owner") or "name")), self.round)
         self.applier.adoption.active = bool(self.ledger.meta.get("adopting"))
@@ -80,8 +90,10 @@ class Sink:
         """Judge the source by what was remembered of it. Raises Fault for one that is older than it was."""
         meta = self.ledger.meta
         epoch, generation = int(source.get("epoch", 0)), int(source.get("generation", 0))
+        nonce = str(source.get("nonce", ""))
         known = (int(meta.get("epoch", 0)), int(meta.get("generation", 0)))
-        if source and (epoch, generation) < known:
+        another = (epoch, generation) == known and meta.get("nonce", nonce) != nonce
+        if source and ((epoch, generation) < known or another):
             raise Fault(
                 "older-generation",
                 f"the source is an older copy of itself: epoch {epoch}, generation {generation}"
@@ -100,7 +112,27 @@ class Sink:
                 round=int(meta.get("round", 1)) + 1, whole=int(fresh),
             )  # fmt: skip
         if source:
-            meta.set(epoch=epoch, generation=generation)
+            meta.set(epoch=epoch, generation=generation, nonce=nonce)
+        self.ledger.commit()
+
+    def status(self, head: Dict[str, Any]) -> Answer:
+        """How this place stands. `source`, where given, is how old the source is by now, and is remembered."""
+        source = head.get("source")
+        meta = self.ledger.meta
+        if isinstance(source, dict):
+            told = (int(source["epoch"]), int(source["generation"]))
+            if told > (int(meta.get("epoch", 0)), int(meta.get("generation", 0))):
+                inside = self.ledger.uncommitted
+                self.ledger.begin()
+                meta.set(epoch=told[0], generation=told[1], nonce=str(source["nonce"]))
+                if not inside:
+                    self.ledger.commit()
+        return Answer(self.describe())
+
+    def _compare_all(self) -> None:
+        """Have everything that stands here compared with the source, and taken over where it is the same."""
+        self.ledger.begin()
+        self.ledger.meta.set(adopting=1, live=0, whole=0)
         self.ledger.commit()
 
     def permit(self, seconds: float) -> Answer:
@@ -332,9 +364,7 @@ class Sink:
     def adopt(self) -> Answer:
         """Note what stands here, to be compared with the source and taken over message by message."""
         count = reconcile.populate(self.passive)
-        self.ledger.begin()
-        self.ledger.meta.set(adopting=1, live=0, whole=0)
-        self.ledger.commit()
+        self._compare_all()
         self.applier.adoption.active = True
         return Answer({"messages": count})
 

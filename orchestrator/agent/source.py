@@ -113,7 +113,7 @@ class Source:
         self.marker = here
         if here.boot != marker.boot_id() or now - self._raised_at >= GENERATION_SECONDS or not self._raised_at:
             self._raised_at = now
-            self.marker = here._replace(generation=here.generation + 1, boot=marker.boot_id())
+            self.marker = here.raised(marker.boot_id())
             marker.write(self.root, self.marker)
             self.log.begin()
             self.log.meta.set(**{f"generation-{here.epoch}": self.marker.generation})

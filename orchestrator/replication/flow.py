@@ -74,6 +74,7 @@ class Flight:
     head: dict[str, Any]
     blob: Frame
     fetch: Pending | None
+    level: int  # of compression that its bodies were fetched with
     started: float
 
 
@@ -107,6 +108,7 @@ class Flow:
         self._told: dict[str, Any] = {}
         self._pace = Pace()
         self._settled_at = 0.0
+        self._waited = 0.0
         self._arrived = 0
         self.deletes = True
         self._unsubscribe = (source.link.subscribe(self._from_source), sink.link.subscribe(self._from_sink))
@@ -144,7 +146,7 @@ class Flow:
         self.facts = facts
         marker = facts["marker"]
         origin = {key: facts[key] for key in ("index", "horizon", "head")}
-        origin.update(epoch=marker["epoch"], generation=marker["generation"])
+        origin.update(_age(marker))
         told = self._ask_sink(
             "store.open", side="sink", store_id=marker["store"], source=origin,
             undelete=self.pair.undelete, owner=self.pair.owner,
@@ -262,7 +264,7 @@ class Flow:
             if self.pair.bandwidth:
                 request["rate"] = self.pair.bandwidth
             fetch = self.source.link.start("source.fetch", request, answer.blob, deflated=answer.deflated)
-        self._flights.append(Flight(number, head, offer, fetch, time.monotonic()))
+        self._flights.append(Flight(number, head, offer, fetch, self._pace.level, time.monotonic()))
 
     def _judge(self, head: dict[str, Any]) -> dict[str, str]:
         """The firewall's word on a batch's removals."""
@@ -327,8 +329,10 @@ class Flow:
         seconds = now - max(flight.started, self._settled_at)
         self._settled_at = now
         if flight.fetch is not None and flight.fetch.done:
-            blocked = int(flight.fetch.result(0).head.get("blocked_ms", 0)) / 1000
-            self._pace.sample(plain, seconds, min(blocked, idle))
+            # Fetches overlap: the source counts its waits from its start, and the difference is this interval's.
+            waited = int(flight.fetch.result(0).head.get("waited_ms", 0)) / 1000
+            since, self._waited = waited - self._waited, waited
+            self._pace.sample(plain, seconds, min(since, idle), flight.level)
 
     # --- the end of a round, and telling ----------------------------------------------
 
@@ -400,7 +404,7 @@ class Flow:
     def refresh(self) -> None:
         """Ask both ends how they are; the lag comes from the source's own clock."""
         self.facts = self._ask_source("source.status", live=self.live, dead=self.dead)
-        self._note(self._ask_sink("sink.status"))
+        self._note(self._ask_sink("sink.status", source=_age(self.facts["marker"])))
         self.status.pending = int(self.facts["pending"])
         age = self.facts["age"]
         self.status.lag_seconds = 0.0 if not self.status.pending else age
@@ -409,6 +413,11 @@ class Flow:
     def level(self) -> int:
         """The compression level in use, 0 for none."""
         return self._pace.level
+
+
+def _age(marker: dict[str, Any]) -> dict[str, Any]:
+    """What a passive place remembers of the source, to know an older copy of it."""
+    return {key: marker[key] for key in ("epoch", "generation", "nonce")}
 
 
 def waiting_id(store: str, account: str) -> str:

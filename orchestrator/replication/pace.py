@@ -32,10 +32,11 @@ class Pace:
     deflated: float = 0.0
     _since: int = field(default=0, repr=False)
 
-    def sample(self, plain_bytes: int, seconds: float, waited_seconds: float) -> int:
+    def sample(self, plain_bytes: int, seconds: float, waited_seconds: float, level: int) -> int:
         """Take a sample and answer the level to use: bytes of bodies as they are on disk, the seconds
-        that they took, and how many of those the ends waited (the smaller of the two figures)."""
-        if plain_bytes < SAMPLE_BYTES or seconds <= 0:
+        that they took, how many of those the ends waited (the smaller of the two figures), and the
+        level that these bodies were sent with, which may be an earlier one than now."""
+        if plain_bytes < SAMPLE_BYTES or seconds <= 0 or bool(level) != bool(self.level):
             return self.level
         rate = plain_bytes / seconds
         self._since += 1

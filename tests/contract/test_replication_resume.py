@@ -134,7 +134,6 @@ def test_a_lost_change_log_costs_a_comparison_and_no_body(laid: pairs.Laid, box:
     equal(laid)
 
 
-@pytest.mark.xfail(strict=True, reason="a sink without its ledger takes its store for an empty one: flags stand twice")
 def test_a_lost_ledger_on_the_mirror_ends_in_equality_and_nothing_double(laid: pairs.Laid, box: pairs.Mailbox) -> None:
     laid.end()
     shutil.rmtree(laid.state("m"))
@@ -248,7 +247,6 @@ def test_a_source_that_was_restored_from_a_snapshot_is_refused(laid: pairs.Laid,
     assert pairs.snapshot(laid.mirror) == before
 
 
-@pytest.mark.xfail(strict=True, reason="a sink remembers the generation of its last opening only")
 def test_a_restored_source_is_known_after_one_later_session_without_its_state(
     laid: pairs.Laid, box: pairs.Mailbox
 ) -> None:

@@ -10,7 +10,7 @@ BATCH = 8 << 20
 def take(pace: Pace, rate: float, waited: float = 1.0) -> int:
     """A sample at this rate (bytes a second), of which both ends waited for this share."""
     seconds = BATCH / rate
-    return pace.sample(BATCH, seconds, waited * seconds)
+    return pace.sample(BATCH, seconds, waited * seconds, pace.level)
 
 
 def test_a_fast_link_is_never_tried_with_compression() -> None:
@@ -38,8 +38,15 @@ def test_a_busy_host_or_disk_isnt_taken_for_a_slow_link() -> None:
     assert [take(pace, 5e6, waited=0.2) for _ in range(100)] == [0] * 100
 
 
+def test_bodies_that_were_sent_before_the_switch_dont_judge_compression() -> None:
+    pace = Pace()
+    assert take(pace, 11e6) == LEVEL
+    assert pace.sample(BATCH, BATCH / 5e6, 0.0, 0) == LEVEL
+    assert pace.deflated == 0.0
+
+
 def test_small_batches_say_nothing() -> None:
     pace = Pace()
-    assert pace.sample(SAMPLE_BYTES - 1, 100.0, 100.0) == 0
-    assert pace.sample(BATCH, 0.0, 0.0) == 0
+    assert pace.sample(SAMPLE_BYTES - 1, 100.0, 100.0, 0) == 0
+    assert pace.sample(BATCH, 0.0, 0.0, 0) == 0
     assert pace.plain == 0.0
