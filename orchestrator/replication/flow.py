@@ -33,6 +33,8 @@ from orchestrator.replication.report import PassiveStatus, Tally, Waiting
 DEPTH = 4
 BATCH_ROWS = 2_000
 BATCH_BYTES = 24 << 20
+FIRST_BYTES = 6 << 20
+"""The first batches are small: what is on its way before the link was measured goes uncompressed."""
 CREDIT = 32 << 20
 PERMIT_SECONDS = 5.0
 PERMIT_EVERY = 2.0
@@ -108,6 +110,7 @@ class Flow:
         self._told: dict[str, Any] = {}
         self._pace = Pace()
         self._settled_at = 0.0
+        self._settled = 0  # batches
         self._waited = 0.0
         self._arrived = 0
         self.deletes = True
@@ -241,7 +244,7 @@ class Flow:
         number = self._numbers.next()
         head = {
             "store": self.source.path, "batch": number, "live": live, "dead": dead, "rows": BATCH_ROWS,
-            "bytes": BATCH_BYTES, "deletes": self.may_delete,
+            "bytes": min(BATCH_BYTES, FIRST_BYTES << min(self._settled, 8)), "deletes": self.may_delete,
         }  # fmt: skip
         return self.source.link.start("source.offer", head)
 
@@ -328,6 +331,7 @@ class Flow:
         now = time.monotonic()
         seconds = now - max(flight.started, self._settled_at)
         self._settled_at = now
+        self._settled += 1
         if flight.fetch is not None and flight.fetch.done:
             # Fetches overlap: the source counts its waits from its start, and the difference is this interval's.
             waited = int(flight.fetch.result(0).head.get("waited_ms", 0)) / 1000

@@ -176,7 +176,6 @@ def test_bodies_come_no_faster_than_they_may(memory: Path) -> None:
 
 # Most runs pass. Waits are counted to batches that settled later, and batches that were on their way uncompressed are
 # taken for compressed ones, so that a decision follows from noise.
-NOISY = pytest.mark.xfail(strict=False, reason="the pace of a link isn't measured batch by batch yet")
 
 
 class _Slow:
@@ -197,11 +196,12 @@ class _SlowGate(pairs.Gate):
         return _Slow(line, 10e6)
 
 
+@pytest.mark.issue("2.5 compression chosen by measuring: off on a fast link, on for a slow one")
 @pytest.mark.parametrize(
     ("gate", "rows", "size", "deflates"),
     [
         pytest.param(pairs.Gate(), ROWS, 10_000, False, id="fast"),
-        pytest.param(_SlowGate(), 3 * ROWS, 2_200, True, id="slow", marks=NOISY),
+        pytest.param(_SlowGate(), 3 * ROWS, 2_200, True, id="slow"),
     ],
 )
 def test_bodies_are_compressed_on_a_slow_link_only(
