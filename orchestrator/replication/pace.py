@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 SLOW_LINK = 24e6
-"""Bytes a second: below it a core that deflates at level 6 keeps up with the link."""
-LEVEL = 6
+"""Bytes a second: below it a core that deflates at this level keeps up with the link."""
+LEVEL = 5
 WAITED_SHARE = 0.4
 SAMPLE_BYTES = 4 << 20
 """What has to come in before a rate means anything."""
