@@ -20,6 +20,9 @@ from .ledger import HeldSidecar, Ledger, Place
 from .sidecar import MAX_UIDLIST, read_range, refusal
 from .tree import sig_text
 
+UIDLIST = b"dovecot-uidlist"
+LONGEST_ROW = 64 << 10
+
 DOVECOT_PID = "/run/dovecot/master.pid"
 
 
@@ -75,6 +78,28 @@ def dovecot_runs(pid_file: str = DOVECOT_PID) -> bool:
             return file.read().strip() == "dovecot"
     except (OSError, ValueError):
         return False
+
+
+def cut_torn_tail(root: Root, place: Place) -> bool:
+    """Cut off what a power cut left of an append to a folder's uidlist; whether there was any.
+
+    Dovecot would glue its next row to it and lose both, without a word (measured, 2.3.19).
+    """
+    try:
+        fd = os.open(UIDLIST, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root.open_dir(place.path))
+    except FileNotFoundError:
+        return False
+    try:
+        size = os.fstat(fd).st_size
+        tail = read_range(fd, max(0, size - LONGEST_ROW), size)
+        whole = tail.rfind(b"\n") + 1
+        if whole in (0, len(tail)):
+            return False
+        os.ftruncate(fd, size - len(tail) + whole)
+        os.fsync(fd)
+        return True
+    finally:
+        os.close(fd)
 
 
 class Installer:
@@ -190,7 +215,7 @@ class Installer:
             self._ledger.put_sidecar(held._replace(rewrites=-1, crc=-1))
 
     def write_append(self, place: Place, row: SidecarRow, offset: int, data: bytes, sync: bool) -> None:
-        """Append rows to the local uidlist; what a crash left behind `offset` is cut off first."""
+        """Append rows at `offset`, the end of the local uidlist as we left it (`wanted` has looked)."""
         fd = os.open(row.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root.open_dir(place.path))
         try:
             os.ftruncate(fd, offset)

@@ -91,9 +91,10 @@ class Agent:
 
     def _on(self, kind: type, action: Callable[[Any, Dict[str, Any], Frame], Union[Answer, Work]]) -> Verb:
         def verb(head: Dict[str, Any], frame: Frame) -> Union[Answer, Work]:
-            side = self._open.get(head.get("store", ""))
+            (store,) = args(head, store=str)
+            side = self._open.get(store)
             if not isinstance(side, kind):
-                raise Fault("not-open", f"store {head.get('store')!r:.200} isn't open as {kind.__name__.lower()}")
+                raise Fault("not-open", f"store {store!r:.200} isn't open as {kind.__name__.lower()}")
             try:
                 return action(side, head, frame)
             except (KeyError, TypeError, ValueError) as error:
@@ -107,8 +108,6 @@ class Agent:
         (store,) = args(head, store=str)
         path: str = os.path.normpath(store)
         if "replication" not in self._allow or (self._stores is not None and path not in self._stores):
-            sys.stderr.write(f"mailmirror agent: refused {head.get('verb')} on {path!r}: not allowed to this key\n")
-            sys.stderr.flush()
             raise Fault(
                 "not-allowed", f"this key may not work on {path}", "See the stores that its authorized_keys line names."
             )
@@ -153,6 +152,8 @@ class Agent:
     def _open_store(self, head: Dict[str, Any], _: Frame) -> Answer:
         path = self._permitted(head)
         (side,) = args(head, side=str)
+        if side not in ("source", "sink"):
+            raise Fault("bad-request", f"a store is opened as source or sink, not {side!r:.40}")
         if path in self._open:
             self._open.pop(path).close()
         if side == "source":

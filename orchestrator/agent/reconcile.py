@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Dict, List, Optional, Set, Tuple
 
 from . import maildir
@@ -16,6 +17,7 @@ from .apply import Applier, Outcome
 from .beneath import Outside
 from .delta import Listing, compare
 from .digests import Line, from_names
+from .install import cut_torn_tail
 from .ledger import Held, Ledger, Place
 from .log import MESSAGE
 from .maildir import list_directory
@@ -30,6 +32,8 @@ def after_crash(passive: Passive) -> List[Tuple[int, bytes]]:
         place = passive.ledger.places[lid]
         if place.maildir:
             lost += _reread(passive, place)
+            with suppress(FileNotFoundError, NotADirectoryError, Outside):
+                cut_torn_tail(passive.root, place)
     passive.flush()
     passive.ledger.untouch()
     passive.ledger.commit()

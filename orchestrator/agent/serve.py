@@ -247,7 +247,10 @@ class Desk:
 
     def _fault(self, number: int, error: BaseException) -> None:
         head = describe(error)
-        if head["code"] == "bug":
+        if isinstance(error, Fault):
+            sys.stderr.write(f"mailmirror agent: refused ({error.code}): {error}\n")
+            sys.stderr.flush()
+        elif head["code"] == "bug":
             traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
         self._outlet.send(Frame(Kind.FAULT, number, head))
 

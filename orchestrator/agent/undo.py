@@ -14,12 +14,11 @@ import time
 from typing import List, Set
 
 from . import beneath, names, uidlist, uidwrite
+from .install import UIDLIST
 from .ledger import Held, Kept, Place
 from .log import MESSAGE
 from .passive import Passive
 from .sidecar import MAX_UIDLIST, read_range
-
-UIDLIST = b"dovecot-uidlist"
 
 
 def recall(passive: Passive, account: bytes, seconds: float, reason: str) -> int:

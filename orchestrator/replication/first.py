@@ -35,7 +35,8 @@ def initialise(
             found, root = looks[host.name]["marker"], host.stores[number].root
             if found:
                 continue
-            done.append(f"{host.name}: {root} is now store {identity[:8]}, {role}, epoch 1")
+            is_now = "would be" if dry_run else "is now"
+            done.append(f"{host.name}: {root} {is_now} store {identity[:8]}, {role}, epoch 1")
             if not dry_run:
                 head = {
                     "store": root, "store_id": identity, "pair": pair.name, "place": host.place, "role": role,

@@ -68,14 +68,6 @@ def box(laid: pairs.Laid) -> pairs.Mailbox:
     return made
 
 
-def equal(laid: pairs.Laid) -> None:
-    """Both sides hold the same messages, to the bit, and say so."""
-    report = laid.verify()
-    assert report.equal, report.differences
-    for mirror in laid.mirrors():
-        assert pairs.messages(mirror) == pairs.messages(laid.source)
-
-
 def bases(box: pairs.Mailbox, folder: str = "INBOX") -> list[bytes]:
     return sorted(box.folder(folder).messages())
 
@@ -93,7 +85,7 @@ def test_a_first_copy_carries_everything_and_says_what_it_was(laid: pairs.Laid) 
     report = laid.sync()
     assert (report.tally.messages, report.problems) == (5, [])
     assert report.tally.message_bytes == sum(len(letter(number)) for number in range(5))
-    equal(laid)
+    pairs.equal(laid)
 
 
 def test_when_nothing_changed_nothing_travels(laid: pairs.Laid, box: pairs.Mailbox) -> None:
@@ -102,7 +94,7 @@ def test_when_nothing_changed_nothing_travels(laid: pairs.Laid, box: pairs.Mailb
     assert travelled == []
     assert not any(vars(report.tally).values())
     assert report.bytes_received + report.bytes_sent < 3_000
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 flags without bodies")
@@ -112,7 +104,7 @@ def test_flags_change_without_bodies(laid: pairs.Laid, box: pairs.Mailbox) -> No
     with pairs.bodies(laid) as travelled:
         tally = laid.sync().tally
     assert (travelled, tally.messages, tally.renamed) == ([], 0, 5)
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 moves without bodies")
@@ -123,7 +115,7 @@ def test_messages_move_without_bodies_and_stand_once(laid: pairs.Laid, box: pair
         tally = laid.sync().tally
     assert (tally.messages, tally.linked) == (0, 4)
     assert sum(travelled) < BODY, "only uidlists"
-    equal(laid)
+    pairs.equal(laid)
     assert sorted(base for base in standing(laid.mirror) if base in moved) == moved
 
 
@@ -134,7 +126,7 @@ def test_messages_are_copied_without_bodies(laid: pairs.Laid, box: pairs.Mailbox
         tally = laid.sync().tally
     assert (tally.messages, tally.linked, tally.deleted) == (0, 3, 0)
     assert sum(travelled) < BODY
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 folder rename without bodies")
@@ -147,7 +139,7 @@ def test_a_folder_is_renamed_without_bodies_and_keeps_its_uids(laid: pairs.Laid,
     assert sum(travelled) < 1_000, "only the subscriptions"
     assert not (laid.mirror / "ex.org/ann/.Sent").exists()
     assert uidlist.read(laid.mirror / "ex.org/ann/.Gesendet").rows == before.rows
-    equal(laid)
+    pairs.equal(laid)
 
 
 def test_folders_are_made_and_deleted(laid: pairs.Laid, box: pairs.Mailbox) -> None:
@@ -157,7 +149,7 @@ def test_folders_are_made_and_deleted(laid: pairs.Laid, box: pairs.Mailbox) -> N
     tally = laid.sync().tally
     assert (tally.messages, tally.deleted, tally.folders) == (1, 2, 1)
     assert sorted(path.name for path in (laid.mirror / "ex.org/ann").glob(".*")) == [".New", ".Sent"]
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 quarantine")
@@ -169,7 +161,7 @@ def test_what_is_expunged_goes_to_quarantine_and_comes_back_when_asked_for(
     before = pairs.messages(laid.mirror)
     box.folder("INBOX").expunge(gone)
     assert laid.sync().tally.deleted == 2
-    equal(laid)
+    pairs.equal(laid)
     (report,) = laid.session.undelete(Selection(account="ex.org/ann"))
     assert (report.chosen, report.restored) == (2, 2)
     assert sorted(each.name.split(":")[0].encode("latin-1") for each in report.found) == gone
@@ -190,7 +182,7 @@ def test_a_uidlist_arrives_row_by_row_with_its_next_uid_raised(laid: pairs.Laid,
     assert {uid: base for uid, base in theirs.rows.items() if base in present} == ours.rows
     assert (theirs.validity, theirs.guid) == (ours.validity, ours.guid)
     assert theirs.next_uid >= raised_next(ours.next_uid) > ours.next_uid
-    equal(laid)
+    pairs.equal(laid)
     box.folder("INBOX").deliver(b"another\n")
     with pairs.bodies(laid) as travelled:
         laid.sync()
@@ -212,7 +204,7 @@ def test_keywords_subscriptions_and_sieve_links_come_along(laid: pairs.Laid, box
     assert (there / ".dovecot.sieve").readlink() == Path("sieve/rules.sieve")
     assert (there / "sieve/rules.sieve").read_text() == "keep;\n"
     assert [path for path in pairs.messages(laid.mirror) if path.endswith(f":2,S{letter_of}")]
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 mtime mode owner kept")
@@ -244,7 +236,7 @@ def test_names_with_any_bytes_are_names(laid: pairs.Laid, box: pairs.Mailbox) ->
     Path(os.fsdecode(os.path.join(folder, b"new", b"1.\xe9"))).write_bytes(b"there\n")
     tally = laid.sync().tally
     assert tally.messages == len(parts)
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 resume after interruption")
@@ -256,7 +248,7 @@ def test_a_new_session_goes_on_where_the_last_one_was(laid: pairs.Laid, box: pai
     box.folder("INBOX").deliver(letter(99))
     laid.open()
     assert laid.sync().tally.messages == 1
-    equal(laid)
+    pairs.equal(laid)
 
 
 def test_an_account_that_is_put_back_from_a_copy_is_read_anew(laid: pairs.Laid, box: pairs.Mailbox) -> None:
@@ -266,5 +258,5 @@ def test_an_account_that_is_put_back_from_a_copy_is_read_anew(laid: pairs.Laid, 
     shutil.copytree(aside, here, symlinks=True)
     shutil.rmtree(aside)
     laid.sync()
-    equal(laid)
+    pairs.equal(laid)
     assert len(pairs.messages(laid.mirror)) == 11

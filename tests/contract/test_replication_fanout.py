@@ -31,13 +31,6 @@ def box(laid: pairs.Laid) -> pairs.Mailbox:
     return made
 
 
-def equal(laid: pairs.Laid) -> None:
-    reports = laid.session.verify(deep=True)
-    assert [report.differences for report in reports if not report.equal] == []
-    for mirror in laid.mirrors():
-        assert pairs.messages(mirror) == pairs.messages(laid.source)
-
-
 def only(laid: pairs.Laid, *sinks: str) -> Session:
     """A session that reaches some of the sinks."""
     return Session(laid.pair, {name: laid.links[name] for name in (pairs.PRIMARY, *sinks)})
@@ -47,7 +40,7 @@ def only(laid: pairs.Laid, *sinks: str) -> Session:
 def test_three_sinks_get_everything(laid: pairs.Laid, box: pairs.Mailbox) -> None:
     reports = laid.session.sync()
     assert [(report.host, report.tally.messages) for report in reports] == [("m", 10), ("a", 10), ("b", 10)]
-    equal(laid)
+    pairs.equal(laid)
     box.folder(INBOX).flag(sorted(box.folder(INBOX).messages())[0], "S")
     box.folder(INBOX).move(sorted(box.folder(INBOX).messages())[1:3], box.folder("Sent"))
     box.folder(INBOX).expunge(sorted(box.folder(INBOX).messages())[:1])
@@ -56,7 +49,7 @@ def test_three_sinks_get_everything(laid: pairs.Laid, box: pairs.Mailbox) -> Non
     assert [(tally.messages, tally.linked, tally.deleted, tally.folders_renamed) for tally in tallies] == [
         (0, 2, 1, 1)
     ] * 3
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 fan-out with a cursor per place")
@@ -72,7 +65,7 @@ def test_a_sink_that_was_away_catches_up_from_its_own_cursor(laid: pairs.Laid, b
     laid.open()
     tallies = {report.host: report.tally for report in laid.session.sync()}
     assert [(tallies[host].messages, tallies[host].deleted) for host in ("m", "a", "b")] == [(0, 1), (5, 1), (5, 1)]
-    equal(laid)
+    pairs.equal(laid)
 
 
 def test_a_sink_that_dies_in_a_pass_leaves_the_others_whole(laid: pairs.Laid, box: pairs.Mailbox) -> None:
@@ -82,4 +75,4 @@ def test_a_sink_that_dies_in_a_pass_leaves_the_others_whole(laid: pairs.Laid, bo
         laid.open(pairs.Faults.of(pairs.Gate(6), ("a",))).sync()
     laid.end()
     laid.session.sync()
-    equal(laid)
+    pairs.equal(laid)

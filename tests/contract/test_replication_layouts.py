@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,27 +15,6 @@ from orchestrator.demo.mailbox import INBOX
 from tests.support import pairs
 
 SETTLED = 0.03  # seconds after which a directory's listing counts on tmpfs; nothing signals it
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    with pairs.in_memory() as place:
-        yield place
-
-
-@pytest.fixture
-def laid(memory: Path) -> Iterator[pairs.Laid]:
-    """An initialised pair of one store."""
-    made = pairs.Laid(memory, pairs.MEMORY)
-    made.session.initialise()
-    yield made
-    made.end()
-
-
-def equal(laid: pairs.Laid) -> None:
-    report = laid.verify()
-    assert report.equal, report.differences
-    assert pairs.messages(laid.mirror) == pairs.messages(laid.source)
 
 
 @pytest.mark.issue("2.5 Maildir++")
@@ -50,7 +28,7 @@ def test_maildir_plus_plus_folders_are_followed_whatever_happens_to_them(laid: p
     time.sleep(SETTLED)
     tally = laid.sync().tally
     assert (tally.messages, tally.folders_renamed, tally.deleted) == (0, 1, 1)
-    equal(laid)
+    pairs.equal(laid)
     assert sorted(path.name for path in (laid.mirror / "ex.org/ann").glob(".*")) == [".Old", ".Work"]
 
 
@@ -60,11 +38,11 @@ def test_folders_within_folders_move_with_all_below_them(laid: pairs.Laid) -> No
     for name in (INBOX, "Work", "Work/2024", "Work/2024/Q1"):
         (box.folder(name) if name == INBOX else box.create(name)).deliver(name.encode())
     assert laid.sync().tally.messages == 4
-    equal(laid)
+    pairs.equal(laid)
     (laid.source / "ex.org/ann/Work").rename(laid.source / "ex.org/ann/Job")
     tally = laid.sync().tally
     assert (tally.messages, tally.linked, tally.folders_renamed, tally.deleted) == (0, 0, 1, 0)
-    equal(laid)
+    pairs.equal(laid)
     assert not (laid.mirror / "ex.org/ann/Work").exists()
     assert uidlist.read(laid.mirror / "ex.org/ann/Job/2024/Q1").rows
 
@@ -80,7 +58,7 @@ def test_two_folders_that_swap_names_keep_their_mail(laid: pairs.Laid) -> None:
     box.rename("X", "B")
     tally = laid.sync().tally
     assert (tally.messages, tally.deleted) == (0, 0)
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 Courier's files")
@@ -94,7 +72,7 @@ def test_couriers_files_travel_and_its_uids_are_raised(laid: pairs.Laid) -> None
     (home / "courierimapkeywords/:list").write_text("$Label1\n\n1700000000.M1.host:0\n")
     (home / "courierimapkeywords/1700000000.M1.host").write_text("$Label1\n")
     laid.sync()
-    equal(laid)
+    pairs.equal(laid)
     there = laid.mirror / "ex.org/ann"
     for name in ("courierimapsubscribed", "courierimapkeywords/:list", "courierimapkeywords/1700000000.M1.host"):
         assert (there / name).read_bytes() == (home / name).read_bytes()
@@ -167,7 +145,7 @@ def test_a_vanished_account_stays_on_the_mirror_until_it_is_retired(laid: pairs.
         laid.session.retire("ex.org/bob")
     assert laid.session.retire("ex.org/ann") == 2
     assert sorted(path.split("/")[1] for path in pairs.messages(laid.mirror)) == ["bob", "bob"]
-    equal(laid)
+    pairs.equal(laid)
 
 
 def test_an_account_that_was_moved_away_stays_on_the_mirror(laid: pairs.Laid) -> None:
@@ -195,7 +173,7 @@ def test_a_folder_without_its_new_is_told_and_loses_nothing(laid: pairs.Laid) ->
     (laid.source / "ex.org/ann/new").mkdir()
     box.folder(INBOX).deliver(b"another\n")
     laid.sync()
-    equal(laid)
+    pairs.equal(laid)
 
 
 FOREIGN = {

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -26,21 +26,6 @@ from tests.support import pairs
 
 ROWS = 3 * BATCH_ROWS
 SUBJECT = b"Subject: the quick brown fox jumps over the lazy dog\n\n"
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    with pairs.in_memory() as place:
-        yield place
-
-
-@pytest.fixture
-def laid(memory: Path) -> Iterator[pairs.Laid]:
-    """An initialised pair of one store."""
-    made = pairs.Laid(memory, pairs.MEMORY)
-    made.session.initialise()
-    yield made
-    made.end()
 
 
 @pytest.fixture
@@ -64,12 +49,6 @@ def many(laid: pairs.Laid, count: int, body: bytes = b"short\n") -> None:
         os.close(fd)
 
 
-def equal(laid: pairs.Laid) -> None:
-    report = laid.verify()
-    assert report.equal, report.differences
-    assert pairs.messages(laid.mirror) == pairs.messages(laid.source)
-
-
 # --- interruptions --------------------------------------------------------------------
 
 
@@ -88,7 +67,7 @@ def test_an_interrupted_first_copy_goes_on_where_it_was(laid: pairs.Laid) -> Non
     arrived = len(pairs.messages(laid.mirror))
     assert arrived >= BATCH_ROWS
     assert laid.sync().tally.messages == ROWS - arrived
-    equal(laid)
+    pairs.equal(laid)
 
 
 _CONTROLLER = """
@@ -115,7 +94,7 @@ def test_a_killed_controller_leaves_agents_that_end_and_a_pass_that_goes_on(laid
     laid.open()  # waits for the agents of the dead controller: a store has one agent at a time
     again = laid.sync().tally.messages
     assert again <= ROWS - BATCH_ROWS
-    equal(laid)
+    pairs.equal(laid)
 
 
 # --- lost memories --------------------------------------------------------------------
@@ -131,7 +110,7 @@ def test_a_lost_change_log_costs_a_comparison_and_no_body(laid: pairs.Laid, box:
     with pairs.bodies(laid):
         tally = laid.sync().tally
     assert (tally.messages, tally.deleted) == (0, 1), "what went meanwhile goes at the end of the comparison"
-    equal(laid)
+    pairs.equal(laid)
 
 
 def test_a_lost_ledger_on_the_mirror_ends_in_equality_and_nothing_double(laid: pairs.Laid, box: pairs.Mailbox) -> None:
@@ -140,7 +119,7 @@ def test_a_lost_ledger_on_the_mirror_ends_in_equality_and_nothing_double(laid: p
     for folder in (INBOX, "Sent"):
         box.folder(folder).flag(sorted(box.folder(folder).messages())[0], "FS")
     laid.sync()
-    equal(laid)
+    pairs.equal(laid)
 
 
 # --- plans and limits -----------------------------------------------------------------
@@ -160,7 +139,7 @@ def test_a_plan_counts_what_then_happens(laid: pairs.Laid, box: pairs.Mailbox) -
     assert plan.planned
     assert pairs.snapshot(laid.mirror) == before, "a plan changes nothing"
     assert plan.tally == laid.sync().tally
-    equal(laid)
+    pairs.equal(laid)
 
 
 @pytest.mark.issue("2.5 bandwidth limit")
@@ -335,5 +314,5 @@ def test_changes_are_followed_as_they_happen(tmp_path: Path, way: str) -> None:
         stop.set()
         requests.put(stop.set)
         thread.join()
-    equal(laid)
+    pairs.equal(laid)
     laid.end()

@@ -75,6 +75,7 @@ def nothing_left(directory: Path, within: float = 10.0) -> bool:
 
 
 @pytest.mark.issue("2.7 make demo")
+@pytest.mark.issue("2.7 cut the link and heal it")
 def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(place: Path) -> None:
     with demo(place, "--seed", "7") as process:
         out, err = process.communicate(timeout=PATIENCE)
@@ -84,6 +85,7 @@ def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(place:
     assert told and int(told[1]) == PROOFS == len(re.findall(r"^   ✓ ", out, re.MULTILINE)), out
     assert int(told[2]) < 60, out
     assert [line[0] for line in out.splitlines() if re.match(r"\d  ", line)] == list("12345678"), out
+    assert re.search(r"dead link +[\d.]+ s", out) and re.search(r"healed; until the backlog was there +[\d.]+ s", out)
     assert "\x1b" not in out, "no colour where there is no terminal"
     assert nothing_left(place), leftovers(place)
 

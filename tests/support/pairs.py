@@ -387,6 +387,14 @@ class Laid:
         return next((report for report in reports if not report.equal), reports[0])
 
 
+def equal(laid: Laid) -> None:
+    """Assert that every passive place equals the source: by the product's own deep proof, and by ours, bit by bit."""
+    reports = laid.session.verify(deep=True)
+    assert [report.differences for report in reports if not report.equal] == []
+    for mirror in laid.mirrors():
+        assert messages(mirror) == messages(laid.source)
+
+
 @contextmanager
 def bodies(laid: Laid) -> Iterator[list[int]]:
     """The sizes of the BODY frames that the source sends meanwhile."""

@@ -26,6 +26,7 @@ def traces() -> tuple[str, str]:
     return Path("/proc/self/mounts").read_text(), "\n".join(line for line in loops.splitlines() if "/mnt/disk" in line)
 
 
+@pytest.mark.issue("2.8 make bench: bytes on the wire")
 def test_a_small_run_measures_a_peer_and_leaves_nothing(tmp_path: Path) -> None:
     require.root()
     before = traces()
