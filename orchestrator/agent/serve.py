@@ -70,8 +70,9 @@ class Outlet:
 
 
 class _Job:
-    def __init__(self, number: int, work: Work) -> None:
+    def __init__(self, number: int, verb: str, work: Work) -> None:
         self.number = number
+        self.verb = verb
         self.work = work
         self.due = 0.0
 
@@ -205,22 +206,21 @@ class Desk:
 
     def _begin(self, frame: Frame) -> None:
         if frame.kind is Kind.REQUEST:
-            verb = frame.head.get("verb")
-            action = self.verbs.get(verb) if isinstance(verb, str) else None
+            verb = str(frame.head.get("verb"))[:60]
+            action = self.verbs.get(verb)
             if action is None:
-                self._fault(
-                    frame.id, Fault("unknown-verb", f"this agent has no verb {verb!r:.60}", "Update the agent.")
-                )
+                unknown = Fault("unknown-verb", f"this agent has no verb {verb!r}", "Run `agent install` again.")
+                self._fault(frame.id, unknown, verb)
                 return
             try:
                 result = action(frame.head, frame)
             except Exception as error:  # noqa: BLE001 - becomes the request's answer
-                self._fault(frame.id, error)
+                self._fault(frame.id, error, verb)
                 return
             if isinstance(result, Answer):
                 self._reply(frame.id, result)
             else:
-                self._jobs.append(_Job(frame.id, result))
+                self._jobs.append(_Job(frame.id, verb, result))
         elif frame.kind in self.oneway:
             try:
                 self.oneway[frame.kind](frame)
@@ -240,15 +240,15 @@ class Desk:
                 self._reply(job.number, end.value)
             except Exception as error:  # noqa: BLE001 - becomes the request's answer
                 self._jobs.remove(job)
-                self._fault(job.number, error)
+                self._fault(job.number, error, job.verb)
 
     def _reply(self, number: int, answer: Answer) -> None:
         self._outlet.send(Frame(Kind.REPLY, number, answer.head, answer.blob, answer.deflated))
 
-    def _fault(self, number: int, error: BaseException) -> None:
+    def _fault(self, number: int, error: BaseException, verb: str) -> None:
         head = describe(error)
         if isinstance(error, Fault):
-            sys.stderr.write(f"mailmirror agent: refused ({error.code}): {error}\n")
+            sys.stderr.write(f"mailmirror agent: refused {verb} ({error.code}): {error}\n")
             sys.stderr.flush()
         elif head["code"] == "bug":
             traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)

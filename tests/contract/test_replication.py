@@ -25,7 +25,14 @@ BODY = 20_000
 WAYS = [
     pytest.param(pairs.MEMORY, marks=pytest.mark.issue("2.P contract memory")),
     pytest.param(pairs.LOCAL, marks=pytest.mark.issue("2.P contract local agent")),
-    pytest.param(pairs.SSH, marks=[pytest.mark.issue("2.P contract agent over ssh"), pytest.mark.lab]),
+    pytest.param(
+        pairs.SSH,
+        marks=[
+            pytest.mark.issue("2.P contract agent over ssh"),
+            pytest.mark.issue("2.2 two ssh ends, the controller in the middle"),
+            pytest.mark.lab,
+        ],
+    ),
 ]
 
 

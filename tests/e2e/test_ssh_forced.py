@@ -128,7 +128,7 @@ def test_a_refusal_is_logged_on_the_host(sshd: Sshd, bound: Host) -> None:
     with Conversation(line, name="far") as talk:
         refusal(talk, "store.look", store=OUTSIDE)
         talk.request("store.look", {"store": PASSIVE}, timeout=20)
-    assert "refused store.look on '/srv/outside': not allowed to this key" in line.settle()
+    assert "refused store.look (not-allowed): this key may not work on /srv/outside" in line.settle()
 
 
 def test_a_bound_key_can_not_bind_itself_anew(sshd: Sshd, bound: Host) -> None:
