@@ -44,6 +44,13 @@ METRICS: dict[str, Metric] = {
             "Age of the oldest change that the place lacks; 0: none; NaN: unknown.",
             HOST,
         ),
+        Metric("mailmirror_rpo_seconds", "gauge", "The lag that is still good (mm_rpo).", PAIR),
+        Metric(
+            "mailmirror_rpo_exceeded",
+            "gauge",
+            "1 while the lag is above mm_rpo, or there has been no link for longer than that.",
+            HOST,
+        ),
         Metric("mailmirror_replication_pending_changes", "gauge", "Changes that the place lacks.", HOST),
         Metric(
             "mailmirror_replication_watermark_timestamp_seconds",

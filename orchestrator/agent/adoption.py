@@ -12,9 +12,8 @@ import os
 from typing import Callable, Dict, List, Optional, Tuple
 
 from . import beneath
-from .delta import Listing
 from .hashing import sha256_at
-from .ledger import Held, Place
+from .ledger import Place
 from .parcel import MessageItem
 from .passive import PARTS, Passive
 
@@ -39,7 +38,13 @@ class Adoption:
                 for base, held in self._passive.ledger.all_held(place.lid).items():
                     if not held.inode:
                         self._by_size.setdefault((place.account, held.size), []).append((place.lid, base))
-        return self._by_size.get((account, message.size), [])
+        found = self._by_size.get((account, message.size), [])
+        return [each for each in found if self._is_unproven(*each)]
+
+    def _is_unproven(self, lid: int, base: bytes) -> bool:
+        place = self._passive.ledger.places.get(lid)
+        held = self._passive.held(place, base) if place else None
+        return held is not None and not held.inode
 
     def digest(self, lid: int, base: bytes) -> str:
         """SHA-256 of a local message; "" when it is gone or unreadable."""
@@ -53,7 +58,10 @@ class Adoption:
             return ""
 
     def take(self, place: Place, message: MessageItem, lid: int, base: bytes, own: OwnFile) -> None:
-        """Make a local message the offered one: its name, folder, flags, owner and time. Raises FileNotFoundError."""
+        """Make a local message the offered one: its name, folder, flags, owner and time.
+
+        Raises FileNotFoundError when it isn't there any more, or was taken for another message meanwhile.
+        """
         passive = self._passive
         origin = passive.ledger.places[lid]
         held = passive.held(origin, base)
@@ -61,25 +69,23 @@ class Adoption:
             raise FileNotFoundError(base)
         source, target = passive.directory(origin, held.sub), passive.directory(place, message.sub)
         old, new = base + held.info, message.base + message.info
-        if (origin.lid, held.sub, old) != (place.lid, message.sub, new):
+        elsewhere = (origin.lid, base) != (place.lid, message.base)
+        proven = elsewhere and held.inode
+        if proven and held.is_file(message.inode, message.size, message.mtime):
+            beneath.link(source, old, target, new)  # a copy, as the source has it
+        elif proven:
+            raise FileNotFoundError(base)  # it was found to be another message, and stays that
+        elif (origin.lid, held.sub, old) != (place.lid, message.sub, new):
             beneath.rename(source, old, target, new)
         fd = os.open(new, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
         try:
             own(fd, message.mode, message.owner, message.group, message.mtime)
         finally:
             os.close(fd)
-        if (origin.lid, base) != (place.lid, message.base):
+        if elsewhere and not proven:
             passive.drop(origin, base, held)
             if self._by_size is not None:
                 same = self._by_size.get((origin.account, held.size), [])
                 if (lid, base) in same:
                     same.remove((lid, base))
 
-
-def as_rows(lid: int, listed: Listing, sizes: Dict[bytes, Tuple[int, int]]) -> List[Tuple[object, ...]]:
-    """Ledger rows of messages found on disk: nothing is proven of them."""
-    return [(lid, base, sub, info, 0, *sizes[base], 0) for base, (sub, info, _) in listed.items() if base in sizes]
-
-
-def unproven(held: Held) -> bool:
-    return not held.inode

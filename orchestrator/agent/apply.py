@@ -1,7 +1,8 @@
 """A batch, applied: folders, sidecars, messages and renames, removals, in this order.
 
 A body's data is durable before it gets its name; the names are durable before the ledger says
-so and the batch is told as done. A large batch shares one syncfs with the one after it.
+so and the batch is told as done. A large batch shares one syncfs with the one after it, and
+while that runs (`begin`, `ready`) the bodies of later batches may come in.
 
 Invariant: at any instant, and after a crash at any instant, a name in new/ or cur/ names a
 complete message, and no base name stands twice in a folder.
@@ -9,23 +10,21 @@ complete message, and no base name stands twice in a folder.
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import beneath
 from .adoption import Adoption
-from .install import Again, Installer, Refusal, SidecarRow, Staged, dovecot_runs, local_name
+from .barrier import Barrier
+from .beneath import NotRegular, Outside
+from .install import Again, Installer, Refusal, SidecarRow, Staged, local_name
 from .ledger import Held, Place
 from .log import FOLDER, MESSAGE, SIDECAR
+from .owner import Owner
 from .parcel import MessageItem, Parcel, RemovalItem
 from .passive import Passive
 from .places import Places
-from .serve import Fault
-from .sidecar import read_range
-from .staging import HOME, Arrivals
+from .staging import HOME, Arrivals, Arrived
 from .wire import text
 
 FEW = 4
@@ -60,64 +59,9 @@ class Outcome:
 
     def head(self) -> Dict[str, Any]:
         return {
-            "live": self.live, "dead": self.dead, "tally": self.tally, "again": self.again[:500],
+            "live": self.live, "dead": self.dead, "tally": self.tally, "again": self.again,
             "problems": self.problems[:50], "durable_ns": self.durable_ns,
         }  # fmt: skip
-
-
-class Owner:
-    """Sets owner, mode and time as far as this process may.
-
-    `how` is "name" (the source's names, its numbers where a name is unknown here), "number", or
-    USER:GROUP for everything. Raises Fault for a user or group that this host doesn't have.
-    """
-
-    def __init__(self, how: str) -> None:
-        self._may = os.geteuid() == 0
-        self._by_name = how == "name"
-        self._fixed: Optional[Tuple[int, int]] = None
-        self._users: Dict[int, int] = {}
-        self._groups: Dict[int, int] = {}
-        if ":" in how:
-            user, _, group = how.partition(":")
-            try:
-                self._fixed = (pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
-            except KeyError as error:
-                raise Fault("owner", f"mm_owner {how}: {error.args[0]}", "Create it on this host.") from error
-
-    def learn(self, users: Dict[str, str], groups: Dict[str, str]) -> None:
-        """What the source's numbers are called there."""
-        if not self._by_name:
-            return
-        for number, name in users.items():
-            try:
-                self._users[int(number)] = pwd.getpwnam(name).pw_uid
-            except KeyError:
-                self._users[int(number)] = int(number)
-        for number, name in groups.items():
-            try:
-                self._groups[int(number)] = grp.getgrnam(name).gr_gid
-            except KeyError:
-                self._groups[int(number)] = int(number)
-
-    def _own(self, fd: int, owner: int, group: int) -> None:
-        if self._may:
-            local = self._fixed or (self._users.get(owner, owner), self._groups.get(group, group))
-            if local != (0, 0):
-                os.fchown(fd, *local)
-
-    def directory(self, fd: int, mode: int, owner: int, group: int) -> None:
-        self._own(fd, owner, group)
-        os.fchmod(fd, mode)
-
-    def file(self, fd: int, mode: int, owner: int, group: int, mtime: int) -> None:
-        self._own(fd, owner, group)
-        if mode != 0o600:
-            os.fchmod(fd, mode)
-        os.utime(fd, ns=(mtime, mtime))
-
-    def sidecar(self, fd: int, row: SidecarRow) -> None:
-        self.file(fd, row.mode, row.owner, row.group, row.mtime)
 
 
 class Applier:
@@ -131,21 +75,58 @@ class Applier:
         self.adoption = Adoption(passive)
         self._places = Places(passive, owner.directory)
         self._unacked: List[Outcome] = []
+        self._barrier: Optional[Barrier] = None
+        self._begun = False
+        self.begun_for: Optional[Batch] = None  # a batch that completes after `begin` isn't covered by it
 
     # --- one batch --------------------------------------------------------------------
 
-    def apply(self, batch: Batch, last: bool) -> List[Outcome]:
-        """Apply a batch; the outcomes that are durable now. `last`: nothing follows, so settle everything."""
+    def begin(self, batch: Optional[Batch], over: Callable[[], None]) -> None:
+        """Begin to make durable what the names in this batch need, and what was applied before it (None: only that).
+
+        When `ready`, `settle` and `apply` follow; `over` is called on another thread where that takes time.
+        """
+        if self._begun:
+            return
+        self._begun, self.begun_for = True, batch
+        if batch is not None:
+            self._passive.ledger.touch(self._lids(batch.parcel))
+        if self._passive.all_at_once and (self._unacked or (batch is not None and not batch.durable)):
+            self._barrier = self._passive.barrier(over)
+
+    @property
+    def ready(self) -> bool:
+        return self._begun and (self._barrier is None or self._barrier.done)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something was applied that isn't told as durable yet."""
+        return bool(self._unacked)
+
+    def settle(self) -> List[Outcome]:
+        """End what `begin` began, waiting for it; the outcomes that are durable by that."""
+        if self._barrier is not None:
+            self._barrier.wait()
+            self._barrier = None
+        elif self._unacked:
+            self._passive.sync_dirs()
+        self._begun, self.begun_for = False, None
+        return self._commit()
+
+    def _commit(self) -> List[Outcome]:
+        self._passive.ledger.commit()
+        done, self._unacked = self._unacked, []
+        for outcome in done:
+            outcome.durable_ns = time.monotonic_ns()
+        return done
+
+    def apply(self, batch: Batch) -> List[Outcome]:
+        """Apply a batch that was begun for and settled; the outcomes that are durable now."""
         passive, ledger = self._passive, self._passive.ledger
         outcome = Outcome(batch.number)
-        done: List[Outcome] = []
-        fresh = ledger.touch(self._lids(batch.parcel))
-        if self._unacked or not batch.durable:
-            done = self.finish()
-        elif fresh:
-            ledger.commit()
         ledger.begin()
         self._places.apply(batch.parcel.folders, self._seen)
+        outcome.again += [(fid, text(base), False) for fid, base in self._places.lost]
         outcome.count("folders", len(self._places.made))
         outcome.count("folders_renamed", self._places.renamed)
         if self._places.made or self._places.renamed:
@@ -153,33 +134,37 @@ class Applier:
             ledger.commit()
             ledger.begin()
         self._sidecars(batch, outcome)
-        virgin = {place.lid for place in ledger.places.values() if not place.messages}
+        by_fid = ledger.by_fid
+        passive.look_up((by_fid.get(m.fid), m.base) for m in batch.parcel.messages)
+        passive.look_up((by_fid.get(m.origin), m.base) for m in batch.parcel.messages if m.origin is not None)
         for message in batch.parcel.messages:
-            self._message(batch, message, outcome, virgin)
+            try:
+                self._message(batch, message, outcome)
+            except (Outside, NotRegular, OSError) as error:
+                self._bar(message.fid, error)
         passive.flush()
+        passive.look_up((by_fid.get(r.fid), r.name) for r in batch.parcel.removals if r.what == MESSAGE)
         removed = self._removals(batch, outcome)
         passive.flush()
+        passive.staging.drop(batch.arrivals)
         ledger.meta.set(live=batch.live, watermark=time.time(), **({"dead": batch.dead} if removed else {}))
         outcome.live, outcome.dead = batch.live, int(ledger.meta.get("dead", 0))
-        outcome.problems += [why for _, why in batch.arrivals.failed]
+        outcome.problems += [why for _, why in batch.arrivals.failed] + passive.told()
         self._unacked.append(outcome)
-        if last or batch.durable:
-            done += self.finish(small=batch.durable)
-        return done
+        return self.finish(small=True) if batch.durable else []
 
     def finish(self, small: bool = False) -> List[Outcome]:
-        """Make what was applied durable, ledger included; the outcomes that this settles."""
-        if not self._unacked and not self._passive.ledger.uncommitted and small:
-            return []
+        """Make what was applied durable now, ledger included; the outcomes that this settles."""
+        done = self.settle() if self._begun else []
         if small and len(self._passive.dirty_dirs) <= 64:
             self._passive.sync_dirs()
-        else:
+        elif self._unacked or self._passive.ledger.uncommitted or not small:
             self._passive.sync_all()
-        self._passive.ledger.commit()
-        done, self._unacked = self._unacked, []
-        for outcome in done:
-            outcome.durable_ns = time.monotonic_ns()
-        return done
+        return done + self._commit()
+
+    def _bar(self, fid: int, error: Exception) -> None:
+        place = self._passive.ledger.by_fid.get(fid)
+        self._passive.bar(fid, place.path if place else b"", error)
 
     def _lids(self, parcel: Parcel) -> Set[int]:
         by_fid = self._passive.ledger.by_fid
@@ -192,11 +177,14 @@ class Applier:
         """Stage every sidecar, make the content durable, then put it in place: keywords, uidlists, others."""
         staged: List[Staged] = []
         appends: List[Tuple[Place, SidecarRow, int, bytes]] = []
-        waits = bool(batch.parcel.sidecars) and dovecot_runs()
+        waits = bool(batch.parcel.sidecars) and self.installer.dovecot.may_be_there()
         for item, row in batch.parcel.sidecars:
             place = self._passive.ledger.by_fid.get(row.fid)
             data = self._sidecar_data(batch, item, row)
-            if place is None or data is None:
+            if place is None or row.fid in self._passive.barred:
+                continue
+            self.installer.seen(place, row.name, self._seen)
+            if data is None:
                 continue
             if waits:
                 self.installer.note(place, row, None, self._seen, waits=True)
@@ -210,6 +198,9 @@ class Applier:
             except Again:
                 self.installer.forget(place, row.name)
                 outcome.again.append((row.fid, text(row.name), True))
+                continue
+            except Outside as error:
+                self._bar(row.fid, error)
                 continue
             outcome.count("sidecars")
             if isinstance(made, Staged):
@@ -238,35 +229,30 @@ class Applier:
         """What arrived of a sidecar; None when nothing did."""
         if row.link is not None:
             return row.link
-        name = batch.arrivals.files.pop(item, None)
-        if name is None:
-            return None
-        home = self._passive.staging.fd
-        fd = beneath.open_file(home, name)
-        try:
-            return read_range(fd, 0, os.fstat(fd).st_size)
-        finally:
-            os.close(fd)
-            beneath.unlink(home, name)
+        arrived = batch.arrivals.files.pop(item, None)
+        return None if arrived is None else self._passive.staging.content(arrived)
 
     # --- messages ---------------------------------------------------------------------
 
-    def _message(self, batch: Batch, message: MessageItem, outcome: Outcome, virgin: Set[int]) -> None:
+    def _message(self, batch: Batch, message: MessageItem, outcome: Outcome) -> None:
         passive = self._passive
+        if message.fid in passive.barred:
+            return
         place = passive.ledger.by_fid.get(message.fid)
         if place is None or not place.maildir:
             outcome.again.append((message.fid, text(message.base), False))
             return
-        held = passive.held(place, message.base) if place.lid not in virgin or place.messages else None
+        held = passive.held(place, message.base)
         row = Held(message.sub, message.info, message.inode, message.size, message.mtime, self._seen)
-        staged = batch.arrivals.files.get(message.item)
+        arrived = batch.arrivals.files.get(message.item)
         try:
             if held is not None and held.is_file(message.inode, message.size, message.mtime):
                 if (held.sub, held.info) != (message.sub, message.info):
                     passive.move(place, message.base, held, message.sub, message.info)
                     outcome.count("renamed")
-            elif staged is not None:
-                self._arrive(place, message, held, staged)
+            elif arrived is not None:
+                self._arrive(place, message, held, arrived)
+                del batch.arrivals.files[message.item]
                 outcome.count("messages")
                 outcome.count("message_bytes", message.size)
             elif message.item in batch.arrivals.same:
@@ -289,13 +275,19 @@ class Applier:
         if self._passive.ledger.waits(place.lid, message.base):
             passive.ledger.drop_waiting([(place.lid, MESSAGE, message.base)])
 
-    def _arrive(self, place: Place, message: MessageItem, held: Optional[Held], staged: bytes) -> None:
+    def _arrive(self, place: Place, message: MessageItem, held: Optional[Held], arrived: Arrived) -> None:
         """Give an arrived body its name; what stood under its base name goes into quarantine."""
         passive = self._passive
         if held is not None:
             passive.quarantine.take(place, MESSAGE, held.sub, message.base + held.info, counted=False, size=held.size)
             passive.dirty_dirs[place.path + (b"/cur" if held.sub else b"/new")] = None
-        beneath.rename(passive.staging.fd, staged, passive.directory(place, message.sub), message.base + message.info)
+        target, name = passive.directory(place, message.sub), message.base + message.info
+        try:
+            passive.staging.give(arrived, target, name)
+        except FileExistsError:
+            # Somebody put a file there that the ledger doesn't know.
+            passive.quarantine.take(place, MESSAGE, message.sub, name, counted=False)
+            passive.staging.give(arrived, target, name)
 
     def _link(self, place: Place, message: MessageItem) -> None:
         """A second name for a message that stands in another folder. Raises Vanished when it doesn't."""
@@ -325,18 +317,21 @@ class Applier:
         if not self._passive.permitted:
             outcome.count("not_permitted", len(batch.parcel.removals))
             return False
-        waiting = {account for account, _, _, _ in self._passive.ledger.waiting_accounts()}
+        waiting = {row[0] for row in self._passive.ledger.waiting_accounts()}
         for removal in batch.parcel.removals:
             place = self._passive.ledger.by_fid.get(removal.fid)
-            if place is None:
+            if place is None or removal.fid in self._passive.barred:
                 continue
             reason = batch.hold.get(removal.account)
             if reason is None and removal.account in waiting and not removal.moved:
                 reason = "earlier deletions of this account wait"
             if reason is not None and not removal.moved:
                 self._wait(place, removal, reason, outcome)
-            else:
+                continue
+            try:
                 self.remove(place, removal.what, removal.name, removal.moved, not removal.exempt, outcome)
+            except Outside as error:
+                self._bar(removal.fid, error)
         return True
 
     def _wait(self, place: Place, removal: RemovalItem, reason: str, outcome: Outcome) -> None:
@@ -366,8 +361,11 @@ class Applier:
 
     def _take_message(self, place: Place, base: bytes, held: Held, moved: bool, counted: bool) -> None:
         passive = self._passive
-        fd = passive.directory(place, held.sub)
         name = base + held.info
+        try:
+            fd = passive.directory(place, held.sub)
+        except FileNotFoundError:
+            return  # the whole folder is gone already
         if moved and self._has_twin(fd, name):
             beneath.unlink(fd, name)
             return

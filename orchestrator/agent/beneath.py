@@ -29,11 +29,14 @@ from .names import BadName, check_path
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_EXCHANGE = 2
 _ENCODING = sys.getfilesystemencoding()
 
 
 class Outside(Exception):
-    """A path that would leave the root: a link, `..`, or no plain name."""
+    """A path that would leave the root: a link, `..`, or no plain name. `path` is that link's, if known."""
+
+    path = b""
 
 
 class NotRegular(Exception):
@@ -80,7 +83,12 @@ class Root:
         while at < len(path):
             end = path.find(b"/", at)
             end = len(path) if end < 0 else end
-            known = self._keep(path[:end], _step(known, path[at:end]))
+            try:
+                known = self._keep(path[:end], _step(known, path[at:end]))
+            except Outside as error:
+                outside = Outside(f"{self.path}/{os.fsdecode(path[:end])} is a link")
+                outside.path = path[:end]
+                raise outside from error
             at = end + 1
         return known
 
@@ -188,11 +196,48 @@ def create(dirfd: int, name: bytes, mode: int = 0o600) -> int:
     return os.open(name, _CREATE, mode, dir_fd=dirfd)
 
 
+def nameless(dirfd: int, mode: int = 0o600) -> int:
+    """A descriptor to write and read a file without a name (O_TMPFILE, open(2)); the caller closes it.
+
+    It is gone with its last descriptor, unless `give_name` comes first. Raises Unsupported where
+    the file system has no such files.
+    """
+    try:
+        return os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, mode, dir_fd=dirfd)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            raise Unsupported("this file system has no nameless files") from error
+        raise
+
+
+def give_name(fd: int, target: int, new: bytes) -> None:
+    """Give a nameless file its name. Raises FileExistsError."""
+    _plain(new)
+    os.link(b"/proc/self/fd/%d" % fd, new, dst_dir_fd=target, follow_symlinks=True)
+
+
 def rename(source: int, name: bytes, target: int, new: bytes) -> None:
     """Move an entry between two directories; what `new` named before is replaced, as rename(2) does."""
     _plain(name)
     _plain(new)
     os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+
+
+def exchange(one: int, name: bytes, other: int, another: bytes) -> None:
+    """Have two entries change places in one step (renameat2(2), RENAME_EXCHANGE, Linux 3.15, glibc 2.28).
+
+    Raises Unsupported where the C library, the kernel or the file system can't, or one holds the other.
+    """
+    _plain(name)
+    _plain(another)
+    call = getattr(_libc(), "renameat2", None)
+    if call is None:
+        raise Unsupported("this C library has no renameat2")
+    if call(ctypes.c_int(one), name, ctypes.c_int(other), another, ctypes.c_uint(_EXCHANGE)) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+            raise Unsupported(f"two entries can't be exchanged here: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number), name)
 
 
 def link(source: int, name: bytes, target: int, new: bytes) -> None:

@@ -18,6 +18,11 @@ from .beneath import NotRegular, Outside, Root
 from .hashing import sha256_of
 from .wire import text
 
+Row = Tuple[bytes, int, bytes, str]
+"""(base, sub, info, SHA-256 of size, mtime and body)"""
+UNREADABLE = b"/"
+"""How the base of the row begins that says why a folder can't be read: no message's does."""
+
 
 class Line(NamedTuple):
     path: bytes
@@ -26,7 +31,7 @@ class Line(NamedTuple):
     messages: int
     digest: int
     sidecars: int
-    names: List[Tuple[bytes, int, bytes, str]]  # (base, sub, info, SHA-256 of size, mtime and body) where asked for
+    names: List[Row]  # where asked for
 
     def packed(self) -> List[Any]:
         names = [[text(base), sub, text(info), proof] for base, sub, info, proof in self.names]
@@ -66,23 +71,41 @@ def lines(folders: Iterable[Tuple[int, HasDigest]], sidecars: Iterable[Tuple[int
 
 
 def deep(root: Root, path: bytes, account: bytes, is_maildir: bool, names: bool) -> Line:
-    """A folder's line from the disk: every name, flag, size, mtime and body. Sidecars aren't in it."""
+    """A folder's line from the disk: every name, flag, size, mtime and body. Sidecars aren't in it.
+
+    A folder that can't be read (its cur is missing, or a link) has a line that equals no other; its one
+    row's base is `UNREADABLE` and the reason.
+    """
     if not is_maildir:
         return Line(path, account, False, 0, 0, 0, [])
-    found = []
-    new_fd, cur_fd = root.held(path + b"/new"), root.held(path + b"/cur")
     try:
-        listed, _, _ = maildir.list_messages(new_fd, cur_fd)
-        for base, (sub, info, _) in listed.items():
-            found.append((base, sub, info, _proof(cur_fd if sub else new_fd, base + info)))
-    finally:
-        os.close(new_fd)
-        os.close(cur_fd)
+        found = _read(root, path)
+    except (OSError, Outside) as error:
+        root.forget(path)
+        found = [(UNREADABLE + str(error).encode(), 0, b"", os.urandom(8).hex())]
     count, total = from_names(found)
     return Line(path, account, True, count, total, 0, sorted(found) if names else [])
 
 
-def from_names(rows: Iterable[Tuple[bytes, int, bytes, str]]) -> Tuple[int, int]:
+def _read(root: Root, path: bytes) -> List[Row]:
+    """Every message of a folder. Raises OSError and Outside where it can't be listed."""
+    root.forget(path)  # what stands there now counts, not what an open descriptor shows
+    new_fd = root.held(path + b"/new")
+    try:
+        cur_fd = root.held(path + b"/cur")
+        try:
+            listed, _, _ = maildir.list_messages(new_fd, cur_fd)
+            return [
+                (base, sub, info, _proof(cur_fd if sub else new_fd, base + info))
+                for base, (sub, info, _) in listed.items()
+            ]
+        finally:
+            os.close(cur_fd)
+    finally:
+        os.close(new_fd)
+
+
+def from_names(rows: Iterable[Row]) -> Tuple[int, int]:
     """(messages, digest) of a folder's (base, sub, info, proof) rows."""
     total = count = 0
     for base, sub, info, proof in rows:

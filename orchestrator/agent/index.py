@@ -6,8 +6,8 @@ two agents on one store would each believe themselves alone. Every commit is dur
 it returns (`synchronous=FULL`): a sequence number that a peer has seen must never be
 given out a second time.
 
-Invariant: a schema of another version is never read; the file is put aside and a new
-index begun, which costs a comparison and loses nothing.
+Invariant: a schema of another version is never read, nor a file that is found damaged; it is
+put aside and a new index begun, which costs a comparison and loses nothing.
 """
 
 from __future__ import annotations
@@ -15,35 +15,60 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from .serve import Fault
+
+T = TypeVar("T")
 
 
 def open_index(path: str, schema: str, version: int) -> sqlite3.Connection:
     """The index at `path`, made when it isn't there. Raises Fault("busy") when another agent has it."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     for attempt in (1, 2):
-        db = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        ended_badly = os.path.exists(path + "-wal")
+        db: Optional[sqlite3.Connection] = None
         try:
-            if _ready(db, schema, version):
+            db = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
+            if not _ready(db, schema, version):
+                trouble = "its schema is of another version"
+            elif ended_badly and not _is_whole(db):
+                trouble = "it is damaged"
+            else:
                 return db
-            trouble = "its schema is of another version"
         except sqlite3.OperationalError as error:
-            db.close()
+            if db is not None:
+                db.close()
             if "locked" in str(error):
                 raise Fault("busy", "another agent is at work on this store", "Wait until it has ended.") from error
-            raise
+            raise Fault("index", f"{path} can't be opened: {error}", "Mend it, or move it away.") from error
         except sqlite3.DatabaseError as error:
             trouble = str(error)
-        db.close()
+        if db is not None:
+            db.close()
         if attempt == 2:
             raise Fault("index", f"{path} can't be used: {trouble}", "Remove it; it will be made anew.")
-        aside = f"{path}.unusable-{int(time.time())}"
-        for suffix in ("", "-wal"):
-            if os.path.exists(path + suffix):
-                os.replace(path + suffix, aside + suffix)
+        put_aside(path)
     raise AssertionError("unreachable")
+
+
+def opened(make: Callable[[str], T], path: str) -> T:
+    """What `make` reads out of the index at `path`; of a damaged one, which is put aside, what it makes anew."""
+    try:
+        return make(path)
+    except sqlite3.OperationalError:
+        raise  # a disk that fails or is full: the file may be whole
+    except sqlite3.DatabaseError:
+        put_aside(path)
+        return make(path)
+
+
+def put_aside(path: str) -> None:
+    """Rename an index that can't be used, so that a new one is begun."""
+    aside = f"{path}.unusable-{int(time.time())}"
+    for suffix in ("", "-wal"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, aside + suffix)
 
 
 def _ready(db: sqlite3.Connection, schema: str, version: int) -> bool:
@@ -61,6 +86,11 @@ def _ready(db: sqlite3.Connection, schema: str, version: int) -> bool:
         found = version
     db.execute("COMMIT")
     return bool(found == version)
+
+
+def _is_whole(db: sqlite3.Connection) -> bool:
+    """Whether the file holds together. Reads all of it: asked only after an end that wasn't orderly."""
+    return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
 
 
 class Meta:

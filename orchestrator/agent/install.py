@@ -5,7 +5,7 @@ already raised, so that a promotion writes nothing; rows whose messages still st
 deletion waits) are kept. Appended rows are appended, a rewritten file is replaced whole.
 
 Invariant: what Dovecot would renumber is never installed: the old file stays and the reason is
-told. Under a running Dovecot nothing is installed; it waits.
+told. Where a Dovecot may have the store open (`dovecot`) nothing is installed; it waits.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import Callable, List, NamedTuple, Optional, Tuple, Union
 
 from . import beneath, maildir, names, uidlist, uidwrite
 from .beneath import Root
+from .dovecot import Neighbour
 from .ledger import HeldSidecar, Ledger, Place
 from .sidecar import MAX_UIDLIST, read_range, refusal
 from .tree import sig_text
 
 UIDLIST = b"dovecot-uidlist"
 LONGEST_ROW = 64 << 10
-
-DOVECOT_PID = "/run/dovecot/master.pid"
 
 
 class SidecarRow(NamedTuple):
@@ -69,17 +68,6 @@ def local_name(name: bytes) -> bytes:
         return name
 
 
-def dovecot_runs(pid_file: str = DOVECOT_PID) -> bool:
-    """Whether a Dovecot master process lives on this host."""
-    try:
-        with open(pid_file) as file:
-            pid = int(file.read().strip() or 0)
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip() == "dovecot"
-    except (OSError, ValueError):
-        return False
-
-
 def cut_torn_tail(root: Root, place: Place) -> bool:
     """Cut off what a power cut left of an append to a folder's uidlist; whether there was any.
 
@@ -106,6 +94,7 @@ class Installer:
     """Stages and installs one store's sidecars. `own(fd, row)` sets owner, mode and time."""
 
     def __init__(self, root: Root, ledger: Ledger, staging: bytes, own: Callable[[int, SidecarRow], None]) -> None:
+        self.dovecot = Neighbour(root.path)
         self._root, self._ledger, self._staging, self._own = root, ledger, staging, own
         self._count = 0
 
@@ -208,6 +197,12 @@ class Installer:
             )
         )
 
+    def seen(self, place: Place, name: bytes, seen: int) -> None:
+        """The source spoke of a sidecar in this round, whatever becomes of it."""
+        held = self._ledger.sidecar(place.lid, name)
+        if held is not None and held.seen != seen:
+            self._ledger.put_sidecar(held._replace(seen=seen))
+
     def forget(self, place: Place, name: bytes) -> None:
         """Have the whole be wanted when it is offered next."""
         held = self._ledger.sidecar(place.lid, name)
@@ -270,7 +265,9 @@ class Installer:
         old = uidlist.parse(self._local(place, row.name))
         raised = uidwrite.raised_next(parsed.next_uid)
         if old.usable:
-            if held is not None and held.uidvalidity is not None and held.next_uid is not None:
+            another = old.header.guid and parsed.header.guid and old.header.guid != parsed.header.guid
+            # Another folder took this path while nobody could tell its renaming: the old one's UIDs don't bind it.
+            if not another and held is not None and held.uidvalidity is not None and held.next_uid is not None:
                 before = uidlist.Summary(held.uidvalidity, held.next_uid)
                 bad = uidlist.succession(before, parsed, old.by_base().get)
                 if any(problem.fatal for problem in bad):

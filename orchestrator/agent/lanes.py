@@ -7,10 +7,12 @@ socket, and then only stays. The agent (`LaneListener`) reads frames from all of
 
 Frames of different streams overtake one another. So from then on each but PING carries
 its number in its head ("seq": n, from 0), whichever way it goes, and `Order` puts them back
-into the order in which they were sent.
+into the order in which they were sent. Number 0 goes by the main stream, behind all that was
+sent without a number, so that no lane overtakes that either.
 
 Invariant: nobody but a process of our own user can hand in a lane, and only while it knows
-the token; what comes in is delivered once, in order, or the conversation ends.
+the token; a lane is lent to nobody else, whoever took the name; what comes in is delivered
+once, in order, or the conversation ends.
 """
 
 from __future__ import annotations
@@ -83,11 +85,11 @@ class LaneListener:
         """Every frame of the main stream from now on, but PING and HELLO: kept back while what was sent before it is
         missing. Raises Garbled.
         """
-        if "seq" not in frame.head:  # sent before there were lanes
-            self._deliver(frame)
-            return
         with self._lock:
-            self._order.put(frame)
+            if "seq" in frame.head:
+                self._order.put(frame)
+            else:  # sent before there were lanes; the first numbered frame comes behind it, on the same stream
+                self._deliver(frame)
 
     def close(self) -> None:
         """No lane is taken, and none is missed, from now on. Threads end with their lanes."""
@@ -104,13 +106,12 @@ class LaneListener:
                 self._take(peer)
 
     def _take(self, peer: socket.socket) -> None:
-        _, uid, _ = PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
         peer.settimeout(5.0)
         try:
             _, lent, _, _ = socket.recv_fds(peer, 1, 1)
         except OSError:
             lent = []
-        if uid != os.geteuid() or len(lent) != 1 or self._lanes >= MAX_LANES or not _stream(lent[0]):
+        if not _ours(peer) or len(lent) != 1 or self._lanes >= MAX_LANES or not _stream(lent[0]):
             for fd in lent:
                 os.close(fd)
             peer.close()
@@ -152,6 +153,9 @@ def lend(arguments: List[str]) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
         try:
             agent.connect(_address(token))
+            if not _ours(agent):  # abstract names can be read and taken by anybody, once the agent has left
+                sys.stderr.write("mailmirror agent: another user listens for this lane\n")
+                return 77
             socket.send_fds(agent, [b"+"], [0])
             accepted = agent.recv(1) == b"+"
         except OSError as error:
@@ -170,6 +174,12 @@ def lend(arguments: List[str]) -> int:
 def _address(token: str) -> bytes:
     """An abstract name: no file, nothing to clean up, gone with its owner."""
     return b"\0mailmirror-lane-" + token.encode("ascii", "replace")
+
+
+def _ours(peer: socket.socket) -> bool:
+    """Whether who connected, or listens, at the other end is our own user (unix(7), SO_PEERCRED)."""
+    _, uid, _ = PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    return bool(uid == os.geteuid())
 
 
 def _stream(fd: int) -> bool:

@@ -12,7 +12,7 @@ crash the touched folders are read again, and the cursor has at most fallen behi
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import index
 from .delta import Listing, signed, unsigned
@@ -44,6 +44,14 @@ CREATE INDEX quarantine_at ON quarantine(at);
 CREATE TABLE uidrow(lid INTEGER NOT NULL, base BLOB NOT NULL, row BLOB NOT NULL, PRIMARY KEY(lid, base)) WITHOUT ROWID;
 CREATE TABLE touched(lid INTEGER PRIMARY KEY)
 """
+
+
+_AMONG = {
+    count: "SELECT base, sub, info, inode, size, mtime, seen FROM placement WHERE lid=? AND base IN"
+    f" ({','.join('?' * count)})"
+    for count in (4, 32, 250)
+}
+"""Statements for so many names at once."""
 
 
 class Held(NamedTuple):
@@ -201,11 +209,14 @@ class Ledger:
             self.begin()
             self._db.execute("UPDATE folder SET path=? WHERE lid=?", (b"\0%d" % each.lid, each.lid))
         for each in moved:
+            before = each.path
             each.path = path + each.path[len(old) :]
             if each.account == old or each.account.startswith(old + b"/"):
                 each.account = path + each.account[len(old) :]
             self.by_path[each.path] = each
             self.put_place(each)
+            # What was deleted in it comes back to where it stands by then.
+            self._db.execute("UPDATE quarantine SET path=?, account=? WHERE path=?", (each.path, each.account, before))
 
     def drop_place(self, place: Place) -> None:
         self.begin()
@@ -216,6 +227,15 @@ class Ledger:
         if place.fid is not None:
             self.by_fid.pop(place.fid, None)
 
+    def forget_all(self) -> None:
+        """Nothing stands here any more, and no source is known: the next one finds an empty place."""
+        self.begin()
+        for table in ("folder", "placement", "sidecar", "waiting", "uidrow", "touched"):
+            self._db.execute(f"DELETE FROM {table}")
+        for known in (self.places, self.by_fid, self.by_path, self._touched):
+            known.clear()
+        self.meta.set(index=None, live=0, dead=0, whole=0, adopting=0)
+
     # --- placements -------------------------------------------------------------------
 
     def held(self, lid: int, base: bytes) -> Optional[Held]:
@@ -223,6 +243,18 @@ class Ledger:
             "SELECT sub, info, inode, size, mtime, seen FROM placement WHERE lid=? AND base=?", (lid, base)
         ).fetchone()
         return None if row is None else Held(*row)
+
+    def held_among(self, lid: int, bases: List[bytes]) -> Dict[bytes, Held]:
+        """Those of many base names that stand in a folder: one statement for each few hundred of them."""
+        found: Dict[bytes, Held] = {}
+        at = 0
+        while at < len(bases):
+            count = next((count for count in _AMONG if at + count >= len(bases)), 250)
+            some = bases[at : at + count]
+            padded = (lid, *some, *some[:1] * (count - len(some)))
+            found.update((row[0], Held(*row[1:])) for row in self._db.execute(_AMONG[count], padded))
+            at += count
+        return found
 
     def all_held(self, lid: int) -> Dict[bytes, Held]:
         rows = self._db.execute("SELECT base, sub, info, inode, size, mtime, seen FROM placement WHERE lid=?", (lid,))
@@ -234,12 +266,15 @@ class Ledger:
 
     def put_held(self, rows: Sequence[Tuple[Any, ...]]) -> None:
         """(lid, base, sub, info, inode, size, mtime, seen)."""
-        self.begin()
-        self._db.executemany("INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?)", rows)
+        if rows:
+            self.begin()
+            self._db.executemany("INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?)", rows)
 
-    def drop_held(self, lid: int, bases: Iterable[bytes]) -> None:
-        self.begin()
-        self._db.executemany("DELETE FROM placement WHERE lid=? AND base=?", [(lid, base) for base in bases])
+    def drop_held(self, rows: Collection[Tuple[int, bytes]]) -> None:
+        """(lid, base)."""
+        if rows:
+            self.begin()
+            self._db.executemany("DELETE FROM placement WHERE lid=? AND base=?", rows)
 
     def unseen(self, round_number: int) -> List[Tuple[int, bytes]]:
         """Messages that the source hasn't spoken of in this round: it doesn't have them."""
@@ -290,8 +325,10 @@ class Ledger:
         row = self._db.execute("SELECT 1 FROM waiting WHERE lid=? AND what=0 AND name=?", (lid, base)).fetchone()
         return row is not None
 
-    def waiting_accounts(self) -> List[Tuple[bytes, int, str, float]]:
-        return list(self._db.execute("SELECT account, count(*), min(reason), min(since) FROM waiting GROUP BY account"))
+    def waiting_accounts(self) -> List[Tuple[bytes, int, str, float, float]]:
+        """(account, deletions, why, since when the first and since when the last of them waits)."""
+        what = "account, count(*), min(reason), min(since), max(since)"
+        return list(self._db.execute(f"SELECT {what} FROM waiting GROUP BY account"))
 
     # --- quarantine -------------------------------------------------------------------
 

@@ -168,6 +168,12 @@ class Log:
         self.commit()
         self._db.close()
 
+    def renew(self) -> None:
+        """Be another log from now on: whoever has a cursor in the old one compares everything."""
+        self.begin()
+        self.id = uuid.uuid4().hex
+        self.meta.set(id=self.id)
+
     def tick(self) -> int:
         """The next seq."""
         self.begin()

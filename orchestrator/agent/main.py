@@ -13,20 +13,21 @@ on standard error too, where sshd's and systemd's logs find it.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
-import select
 import signal
 import socket
 import sys
-import threading
 from typing import Any, Callable, Dict, List, Optional, Union
 
 from . import VERSION, marker
 from .beneath import Root
+from .lanes import LaneListener
 from .marker import Marker
 from .serve import Answer, Desk, Fault, Outlet, Verb, Work, args
 from .sink import Sink
 from .source import Source
+from .waker import Waker
 from .wire import Frame, Garbled, Kind
 
 Side = Union[Source, Sink]
@@ -42,12 +43,15 @@ class Agent:
         self._allow = allow
         self._open: Dict[str, Side] = {}
         self._waker: Optional[Waker] = None
+        self._lanes: Optional[LaneListener] = None
         desk.verbs.update(self._verbs())
         desk.oneway[Kind.BODY] = self._body
         desk.oneway[Kind.CREDIT] = self._credit
         desk.background = self._background
 
     def close(self) -> None:
+        if self._lanes is not None:
+            self._lanes.close()
         if self._waker is not None:
             self._waker.close()
         for side in self._open.values():
@@ -72,6 +76,7 @@ class Agent:
             "permit": lambda s, h, _: s.permit(float(h["seconds"])),
             "sweep": lambda s, h, _: s.sweep(h.get("hold") or {}, bool(h.get("count_only"))),
             "adopt": lambda s, _h, _: s.adopt(),
+            "set-aside": lambda s, h, _: s.set_aside(bool(h.get("count_only"))),
             "release": lambda s, h, _: s.release(h["account"]),
             "recall": lambda s, h, _: s.recall(h["account"], float(h["seconds"]), h["reason"]),
             "undelete": lambda s, h, _: s.undelete(h),
@@ -82,6 +87,7 @@ class Agent:
             "store.init": self._init,
             "store.open": self._open_store,
             "store.close": self._close_store,
+            "lane": self._lane,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -159,9 +165,6 @@ class Agent:
         if side == "source":
             source = Source(self._desk, path, self._state, head)
             self._open[path] = source
-            if self._waker is None:
-                self._waker = Waker(self._desk)
-            self._waker.watch(source)
             return Answer(source.describe())
         sink = Sink(self._desk, path, self._state, head)
         self._open[path] = sink
@@ -173,6 +176,16 @@ class Agent:
         if side is not None:
             side.close()
         return Answer({})
+
+    def _lane(self, _: Dict[str, Any], __: Frame) -> Answer:
+        """Let bodies come in by lanes too, from whoever of this user knows the token. Once in a conversation."""
+        if "replication" not in self._allow:
+            raise Fault("not-allowed", "this key may not replicate", "See what its authorized_keys line allows.")
+        if self._lanes is not None:
+            raise Fault("bad-request", "there are lanes already")
+        self._lanes = LaneListener(self._desk.take, self._desk.break_off)
+        self._desk.order = self._lanes.main
+        return Answer({"token": self._lanes.token})
 
     # --- what comes unasked -----------------------------------------------------------
 
@@ -190,49 +203,18 @@ class Agent:
 
     def _background(self) -> Optional[float]:
         delays = []
+        watches = []
         for side in list(self._open.values()):
             delay = side.background()
             if delay is not None:
                 delays.append(delay)
+            if isinstance(side, Source):
+                watches.append(side.watch)
+        if watches and self._waker is None:
+            self._waker = Waker(self._desk.wake)
         if self._waker is not None:
-            self._waker.rearm()
+            self._waker.rearm(watches)
         return min(delays) if delays else None
-
-
-class Waker:
-    """A thread that waits for a watch to have something, and wakes the worker."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._armed = threading.Event()
-        self._sources: List[Source] = []
-        self._wake, self._woken = socket.socketpair()
-        threading.Thread(target=self._run, name="watch", daemon=True).start()
-
-    def watch(self, source: Source) -> None:
-        self._sources.append(source)
-        self._wake.send(b"x")
-
-    def rearm(self) -> None:
-        self._armed.set()
-
-    def close(self) -> None:
-        self._sources.clear()
-        self._armed.set()
-        self._wake.close()
-
-    def _run(self) -> None:
-        while True:
-            fds = [fd for source in self._sources for fd in [source.watch.fileno()] if fd is not None]
-            try:
-                ready, _, _ = select.select([self._woken.fileno(), *fds], [], [])
-            except (OSError, ValueError):
-                return
-            if self._woken.fileno() in ready and not self._woken.recv(100):
-                return
-            self._armed.clear()
-            self._desk.wake()
-            self._armed.wait()
 
 
 def default_state() -> str:
@@ -261,6 +243,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     }  # fmt: skip
     desk = Desk(0, Outlet(outlet), hello)
     agent = Agent(desk, os.path.abspath(options.state or default_state()), stores, allow)
+    # Rows are made by the ten thousand and die by count of references; looking for cycles among them costs a tenth.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
     os.umask(0)
     try:
         desk.run()

@@ -16,25 +16,33 @@ import grp
 import os
 import pwd
 import time
-import zlib
 from collections import OrderedDict
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from . import beneath
 from .beneath import NotRegular, Outside, Root
+from .bundle import BUNDLE, Bundle
 from .hashing import sha256_of
 from .log import MESSAGE, Log, Placement, Removal, Sidecar
 from .scan import Scanner
 from .serve import Answer, Desk, Fault, Work
-from .sidecar import read_range
-from .wire import Frame, Kind, pack, text, unpack
+from .wire import Frame, pack, text, unpack
 
-BUNDLE = 512 << 10
-"""Bytes of bodies in one frame; a larger message is cut into parts of this size."""
 KEEP_BATCHES = 32
 
 Item = Union[Placement, Sidecar]
+
+
+class Wanted(NamedTuple):
+    """The batch that is asked for: beyond the cursor (live, dead), at most so many rows and about so many bytes."""
+
+    number: int
+    live: int
+    dead: int
+    rows: int
+    size: int
+    deletes: bool
 
 
 class Batch(NamedTuple):
@@ -63,8 +71,9 @@ class Offers:
 
     # --- offering ---------------------------------------------------------------------
 
-    def offer(self, number: int, live: int, dead: int, rows: int, size: int, deletes: bool) -> Answer:
-        """The next batch beyond (live, dead): at most `rows` placements and about `size` bytes of bodies."""
+    def offer(self, wanted: Wanted, unfinished: bool) -> Answer:
+        """The next batch; `unfinished` says that the log grows, so that the end of it isn't the end."""
+        number, live, dead, rows, size, deletes = wanted
         self._log.commit()
         placements = self._within(self._log.placements_after(live, rows + 1), rows, size)
         more = self._log.placements_after(placements[-1].seq if placements else live, 1)
@@ -79,12 +88,12 @@ class Offers:
         needed = {fid for fid, _ in sidecars} | fids
         tree = self._scanner.tree.by_fid
         rows_of_folders = folders + [tree[fid].row() for fid in needed - known if fid in tree]
-        removals = self._log.removals_after(dead, 100_000) if deletes and not more else []
+        removals = self._log.removals_after(dead, 100_000) if deletes and not more and not unfinished else []
         batch = Batch(placements, list(sidecars.values()))
         self._batches[number] = batch
         while len(self._batches) > KEEP_BATCHES:
             self._batches.popitem(last=False)
-        return self._answer(number, batch, rows_of_folders, removals, upto, dead, bool(more))
+        return self._answer(number, batch, rows_of_folders, removals, upto, dead, bool(more) or unfinished)
 
     @staticmethod
     def _within(placements: List[Placement], rows: int, size: int) -> List[Placement]:
@@ -172,23 +181,23 @@ class Offers:
         wanted = unpack(request)
         if batch is None or not isinstance(wanted, dict):
             raise Fault("bad-request", f"batch {number} wasn't offered in this conversation", "Offer it again.")
-        out = _Bundle(number)
+        out = Bundle(number)
         tally = {"batch": number, "bytes": 0, "waited_ms": 0}
         for item, start, unless in _wanted(wanted):
-            for part in self._body(batch.item(item), item, start, unless):
-                out.take(part)
-                if out.full:
-                    yield from self._send(out.frame(level), group, rate, tally)
+            for _ in self._body(out, batch.item(item), item, start, unless):
+                yield from self._send(out, level, group, rate, tally)
         if not out.empty:
-            yield from self._send(out.frame(level), group, rate, tally)
+            yield from self._send(out, level, group, rate, tally)
         return Answer(tally)
 
     def _send(
-        self, frame: Frame, group: int, rate: Optional[float], tally: Dict[str, int]
+        self, out: Bundle, level: int, group: int, rate: Optional[float], tally: Dict[str, int]
     ) -> Iterator[Optional[float]]:
+        frame = out.frame(level)
         began = time.monotonic()
         yield from self._wait(group, len(frame.blob), rate)
         self._desk.send(frame)
+        out.clear()
         self._waited += time.monotonic() - began
         tally["waited_ms"] = round(1000 * self._waited)
         tally["bytes"] += len(frame.blob)
@@ -204,35 +213,34 @@ class Offers:
             while self._allowed_at > time.monotonic():
                 yield min(0.5, self._allowed_at - time.monotonic())
 
-    def _body(self, item: Item, number: int, start: int, unless: List[str]) -> Iterator["Part"]:
+    def _body(self, out: Bundle, item: Item, number: int, start: int, unless: List[str]) -> Iterator[None]:
+        """Put a body into the bundle; yields each time that the bundle is full and has to be sent."""
         try:
             fd, size = self._open(item)
         except (OSError, Outside, NotRegular, KeyError) as error:
-            yield self._missed(item, number, error)
+            self._missed(out, item, number, error)
             return
         try:
             if unless:
                 same = sha256_of(fd, size)
                 if same in unless:
-                    yield Part(number, "s", 0, 0, b"", unless.index(same))
+                    out.note("s", (number, unless.index(same)))
                     return
-            if size - start <= BUNDLE:
-                data = read_range(fd, start, size)
-                if len(data) != size - start:
-                    yield self._missed(item, number, None)
-                elif start:
-                    yield Part(number, "p", start, size, data, 0)
-                else:
-                    yield Part(number, "w", 0, size, data, 0)
-                return
-            for at in range(start, size, BUNDLE):
-                data = read_range(fd, at, min(at + BUNDLE, size))
-                if len(data) != min(BUNDLE, size - at):
-                    yield self._missed(item, number, None)
-                    return
-                yield Part(number, "p", at, size, data, 0)
+            if start or size > BUNDLE:
+                for at in range(start, size, BUNDLE):
+                    if not out.room(min(BUNDLE, size - at)):
+                        yield
+                    if not out.part(fd, number, at, min(BUNDLE, size - at), size):
+                        self._missed(out, item, number, None)
+                        return
+                    yield
+            else:
+                if not out.room(size):
+                    yield
+                if not out.whole(fd, number, size):
+                    self._missed(out, item, number, None)
         except OSError as error:
-            yield self._missed(item, number, error)
+            self._missed(out, item, number, error)
         finally:
             os.close(fd)
 
@@ -262,7 +270,7 @@ class Offers:
             break
         raise KeyError(item.base)
 
-    def _missed(self, item: Item, number: int, error: Optional[BaseException]) -> "Part":
+    def _missed(self, out: Bundle, item: Item, number: int, error: Optional[BaseException]) -> None:
         """An item that can't be read as it was offered: gone or changed (it comes again), or unreadable."""
         sidecar = isinstance(item, Sidecar)
         name = item.name if isinstance(item, Sidecar) else item.base
@@ -271,10 +279,11 @@ class Offers:
             why = f"can't be read: {error.strerror}"
             self._scanner.problem(folder.path, name, why)
             self._log.put_later(item.fid, name, sidecar)
-            return Part(number, "e", 0, 0, b"", 0, why)
+            out.note("e", (number, why))
+            return
         self._scanner.again(item.fid, name, sidecar)
         self._desk.wake()
-        return Part(number, "v", 0, 0, b"", 0)
+        out.note("v", number)
 
 
 @lru_cache(maxsize=4096)
@@ -291,61 +300,6 @@ def _group(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return ""
-
-
-class Part(NamedTuple):
-    item: int
-    how: str
-    start: int
-    size: int
-    data: bytes
-    which: int
-    why: str = ""
-
-
-class _Bundle:
-    """Parts on their way into one BODY frame."""
-
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
-        self._clear()
-
-    def _clear(self) -> None:
-        self._parts: List[bytes] = []
-        self._size = 0
-        self._head: Dict[str, Any] = {"b": self._batch}
-
-    def take(self, part: Part) -> None:
-        if part.how == "w":
-            self._head.setdefault("w", []).extend((part.item, part.size))
-        elif part.how == "p":
-            self._head.setdefault("p", []).append((part.item, part.start, len(part.data), part.size))
-        elif part.how == "s":
-            self._head.setdefault("s", []).append((part.item, part.which))
-        elif part.how == "e":
-            self._head.setdefault("e", []).append((part.item, part.why))
-        else:
-            self._head.setdefault("v", []).append(part.item)
-        self._parts.append(part.data)
-        self._size += len(part.data) + 16
-
-    @property
-    def full(self) -> bool:
-        # Whole bodies stand before parts in the blob, so a bundle is closed behind a part.
-        return self._size >= BUNDLE or "p" in self._head
-
-    @property
-    def empty(self) -> bool:
-        return len(self._head) == 1
-
-    def frame(self, level: int) -> Frame:
-        blob, deflated = b"".join(self._parts), False
-        if level and len(blob) > 200:
-            small = zlib.compress(blob, level)
-            blob, deflated = (small, True) if len(small) < len(blob) else (blob, False)
-        frame = Frame(Kind.BODY, self._batch & 0xFFFFFFFF, self._head, blob, deflated)
-        self._clear()
-        return frame
 
 
 def _order(placements: List[Placement], by_fid: Dict[int, List[Any]]) -> List[int]:

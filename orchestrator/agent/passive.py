@@ -6,18 +6,26 @@ the ledger's rows, its digests and the files stay together.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from . import beneath
-from .beneath import Root
-from .delta import digest
+from .barrier import Barrier
+from .beneath import Outside, Root
+from .delta import Listing, compare, digest
 from .ledger import Held, Ledger, Place
+from .maildir import list_messages
+from .names import STATE_DIR
 from .quarantine import Quarantine
 from .staging import Staging
+from .wire import text
 
 PARTS = (b"/new", b"/cur")
+ODD = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.EXDEV, errno.EINVAL,
+                 errno.EACCES, errno.EPERM))  # fmt: skip
+"""What a system call says of something that shouldn't stand where it stands."""
 
 
 class Passive:
@@ -30,9 +38,14 @@ class Passive:
         self.quarantine = Quarantine(root, ledger)
         self.problems: List[str] = []
         self.dirty_dirs: Dict[bytes, None] = {}  # paths whose entries changed since the last sync
+        self.barred: Dict[int, str] = {}  # fid of a folder that can't be worked on -> why
+        self._untold: List[str] = []  # of those, what the controller wasn't told yet
         self._permit_until = 0.0
         self._rows: Dict[Tuple[int, bytes], Held] = {}  # not in the ledger yet
+        self._dropped: Set[Tuple[int, bytes]] = set()  # in the ledger still
+        self._known: Dict[Tuple[int, bytes], Optional[Held]] = {}  # what the ledger says, where it was asked before
         self._changed: Dict[int, Place] = {}
+        self._syncfs: Optional[bool] = None
 
     # --- the permit -------------------------------------------------------------------
 
@@ -52,9 +65,30 @@ class Passive:
         self.dirty_dirs[path] = None
         return self.root.open_dir(path)
 
+    def look_up(self, wanted: Iterable[Tuple[Optional[Place], bytes]]) -> None:
+        """Ask the ledger at once for many messages that `held` will be asked for one by one, until `look_away`."""
+        groups: Dict[int, List[bytes]] = {}
+        for place, base in wanted:
+            if place is not None and (place.lid, base) not in self._known:
+                self._known[place.lid, base] = None
+                if place.messages:
+                    groups.setdefault(place.lid, []).append(base)
+        for lid, bases in groups.items():
+            self._known.update(((lid, base), held) for base, held in self.ledger.held_among(lid, bases).items())
+
+    def look_away(self) -> None:
+        """Forget what `look_up` found: no batch is on its way that needs it."""
+        self._known.clear()
+
     def held(self, place: Place, base: bytes) -> Optional[Held]:
-        row = self._rows.get((place.lid, base))
-        return row if row is not None else self.ledger.held(place.lid, base)
+        """What is noted of a message in a folder."""
+        key = place.lid, base
+        row = self._rows.get(key)
+        if row is not None or key in self._dropped:
+            return row
+        if key in self._known:
+            return self._known[key]
+        return self.ledger.held(place.lid, base)
 
     def put(self, place: Place, base: bytes, row: Held, was: Optional[Held]) -> None:
         """Note a message as it stands now; `was` is what was noted before."""
@@ -71,19 +105,67 @@ class Passive:
         place.digest ^= digest(base, was.sub, was.info)
         place.messages -= 1
         self._rows.pop((place.lid, base), None)
-        self.ledger.drop_held(place.lid, [base])
+        self._dropped.add((place.lid, base))
         self._changed[place.lid] = place
 
     def move(self, place: Place, base: bytes, was: Held, sub: int, info: bytes) -> None:
         """Give a message other flags, or move it from new to cur. Raises FileNotFoundError."""
         beneath.rename(self.directory(place, was.sub), base + was.info, self.directory(place, sub), base + info)
 
+    def reread(self, place: Place, strays: Optional[Dict[bytes, List[bytes]]] = None) -> List[Tuple[int, bytes]]:
+        """Have the ledger know a folder's messages as they stand on disk; those that don't any more, as (fid, base).
+
+        `strays` is what stands in quarantine without a record, by name; what was of this folder is recorded
+        and taken out of it. Raises Outside where a link stands in the way.
+        """
+        known = self.ledger.all_held(place.lid)
+        listed, fds = self._listed(place)
+        change = compare(
+            {base: (held.sub, held.info, 1) for base, held in known.items()},
+            {base: (sub, info, 1) for base, (sub, info, _) in listed.items()},
+        )
+        try:
+            for base in change.added:
+                sub, info, _ = listed[base]
+                stat = os.stat(base + info, dir_fd=fds[sub], follow_symlinks=False)
+                self.put(place, base, Held(sub, info, 0, stat.st_size, stat.st_mtime_ns, 0), None)
+            for base in change.renamed:
+                sub, info, _ = listed[base]
+                self.put(place, base, known[base]._replace(sub=sub, info=info), known[base])
+        finally:
+            for fd in fds:
+                os.close(fd)
+        for base in change.missing:
+            held = known[base]
+            stored = strays.get(base + held.info) if strays else None
+            if stored:
+                self.quarantine.record(place, 0, held.sub, base + held.info, stored.pop(), held.size)
+            self.drop(place, base, held)
+        return [(place.fid, base) for base in change.missing if place.fid is not None]
+
+    def _listed(self, place: Place) -> Tuple[Listing, List[int]]:
+        """What stands in a folder, and descriptors of its new and cur to be closed; nothing where it is gone."""
+        fds: List[int] = []
+        try:
+            fds += [self.root.held(place.path + part) for part in PARTS]
+        except (OSError, Outside) as error:
+            for fd in fds:
+                os.close(fd)
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise
+            return {}, []
+        return list_messages(*fds)[0], fds
+
     def flush(self) -> None:
         """Write what was noted to the ledger's open transaction."""
+        self.ledger.drop_held(self._dropped)
         self.ledger.put_held(
             [(lid, base, r.sub, r.info, r.inode, r.size, r.mtime, r.seen) for (lid, base), r in self._rows.items()]
         )
+        for key in (*self._rows, *self._dropped):
+            self._known.pop(key, None)
         self._rows.clear()
+        self._dropped.clear()
         for place in self._changed.values():
             if place.lid in self.ledger.places:
                 self.ledger.put_place(place)
@@ -91,16 +173,31 @@ class Passive:
 
     # --- durability -------------------------------------------------------------------
 
+    @property
+    def all_at_once(self) -> bool:
+        """Whether one call makes everything durable here, and tells when that failed; else each file needs its own."""
+        if self._syncfs is None:
+            try:
+                self._syncfs = beneath.syncfs_reports_errors()
+                if self._syncfs:
+                    beneath.syncfs(self.root.fd)
+            except beneath.Unsupported as why:
+                self.problem(f"{why}: every file is made durable by itself")
+                self._syncfs = False
+        return self._syncfs
+
     def sync_all(self) -> None:
         """Make everything that was done here durable."""
-        try:
-            if beneath.syncfs_reports_errors():
-                beneath.syncfs(self.root.fd)
-                self.dirty_dirs.clear()
-                return
-        except beneath.Unsupported as why:
-            self.problem(f"{why}: every directory is synced by itself")
-        self.sync_dirs()
+        if not self.all_at_once:
+            self.sync_dirs()
+            return
+        beneath.syncfs(self.root.fd)
+        self.dirty_dirs.clear()
+
+    def barrier(self, over: Callable[[], None]) -> Barrier:
+        """The same in the background; only where it goes `all_at_once`."""
+        self.dirty_dirs.clear()
+        return Barrier(self.root.fd, over)
 
     def sync_dirs(self) -> None:
         """Make the entries of the changed directories durable, one by one."""
@@ -110,6 +207,46 @@ class Passive:
             except FileNotFoundError:
                 continue  # renamed or removed since; its parent is in the list
         self.dirty_dirs.clear()
+
+    # --- what stands in the way -------------------------------------------------------
+
+    def bar(self, fid: int, path: bytes, error: Exception) -> None:
+        """Note that a folder can't be worked on, for a reason of its own, such as a link in its place.
+
+        It is left alone for the rest of this conversation, and the next one compares everything. Raises
+        `error` again where it isn't this folder's alone: a full disk, say.
+        """
+        if isinstance(error, OSError) and error.errno not in ODD:
+            raise error
+        if isinstance(error, Outside) and error.path.split(b"/")[0] == STATE_DIR:
+            raise error
+        if fid not in self.barred:
+            self.barred[fid] = f"{text(path)}: {error}: left alone, other folders go on; put a directory there again"
+            self._untold.append(self.barred[fid])
+            self.problem(self.barred[fid])
+            self.ledger.begin()
+            self.ledger.meta.set(index="")
+
+    def told(self) -> List[str]:
+        """Why folders were barred since this was asked last."""
+        told, self._untold = self._untold, []
+        return told
+
+    def free_again(self) -> bool:
+        """Whether nothing stands in a barred folder's way any more."""
+        places = [self.ledger.by_fid[fid] for fid in self.barred if fid in self.ledger.by_fid]
+        return bool(places) and all(self._is_free(place) for place in places)
+
+    def _is_free(self, place: Place) -> bool:
+        self.root.forget(place.path)
+        try:
+            for part in (b"", *PARTS, b"/tmp") if place.maildir else (b"",):
+                self.root.open_dir(place.path + part)
+        except FileNotFoundError:
+            return True
+        except (OSError, Outside):
+            return False
+        return True
 
     def problem(self, what: str) -> None:
         if what not in self.problems:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from . import beneath
 from .beneath import Root
@@ -21,6 +21,8 @@ from .ledger import Kept, Ledger, Place
 from .marker import DIRECTORY
 
 HOME = DIRECTORY + b"/quarantine"
+STRAY = 3
+"""What a thing in quarantine is, beside a message, a sidecar and a folder: nobody's."""
 
 
 class Quarantine:
@@ -34,35 +36,77 @@ class Quarantine:
     def take(self, place: Place, what: int, sub: int, name: bytes, *, counted: bool, size: int = 0) -> bool:
         """Move something of a folder in; False when it isn't there any more. An empty `name` is the folder itself."""
         part = {0: b"/new", 1: b"/cur"}.get(sub, b"") if what == 0 else b""
-        if name:
-            source, entry = self._root.open_dir(place.path + part), name
-        else:
-            parent, _, entry = place.path.rpartition(b"/")
-            source = self._root.open_dir(parent)
-        now = time.time()
-        day = HOME + b"/" + time.strftime("%Y%m%d", time.gmtime(now)).encode()
-        self._root.make_dirs(day, 0o700)
-        self._count += 1
-        stored = day + b"/" + (b"%x-%x-" % (time.time_ns(), self._count) + entry)[:255]
-        try:
-            beneath.rename(source, entry, self._root.open_dir(day), stored.rpartition(b"/")[2])
-        except FileNotFoundError:
+        path = place.path + part + b"/" + name if name else place.path
+        stored = self._move_in(path.lstrip(b"/"))
+        if stored is None:
             return False
-        self._ledger.put_kept(
-            [(now, place.account, place.path, what, sub, name, stored, int(counted), size)],
-        )
+        self._record(place.account, place.path, what, sub, name, stored, counted, size)
         return True
 
+    def take_stray(self, path: bytes) -> None:
+        """Move in a directory or file that is nobody's but in the way; it leaves when its time is up."""
+        stored = self._move_in(path)
+        if stored is not None:
+            self._record(b"", path, STRAY, 0, b"", stored, False, 0)
+
+    def _move_in(self, path: bytes) -> Optional[bytes]:
+        """Rename what stands at a path into today's directory; where it stands now, None when it is gone."""
+        parent, _, entry = path.rpartition(b"/")
+        day = HOME + b"/" + time.strftime("%Y%m%d", time.gmtime()).encode()
+        self._root.make_dirs(day, 0o700)
+        self._count += 1
+        stored = (b"%x-%x-" % (time.time_ns(), self._count) + entry)[:255]
+        try:
+            beneath.rename(self._root.open_dir(parent), entry, self._root.open_dir(day), stored)
+        except FileNotFoundError:
+            return None
+        return day + b"/" + stored
+
+    def _record(
+        self, account: bytes, path: bytes, what: int, sub: int, name: bytes, stored: bytes, counted: bool, size: int
+    ) -> None:
+        self._ledger.put_kept([(time.time(), account, path, what, sub, name, stored, int(counted), size)])
+
+    # --- after a crash ----------------------------------------------------------------
+
+    def unrecorded(self) -> Dict[bytes, List[bytes]]:
+        """What was moved in before a crash and never recorded: where it stands, by the name that it had."""
+        known = {kept.stored for kept in self._ledger.kept()}
+        found: Dict[bytes, List[bytes]] = {}
+        try:
+            days = beneath.entries(self._root.open_dir(HOME))
+        except FileNotFoundError:
+            return {}
+        for day in days:
+            path = HOME + b"/" + day
+            for entry in beneath.entries(self._root.open_dir(path)):
+                if path + b"/" + entry not in known:
+                    found.setdefault(entry.split(b"-", 2)[-1], []).append(path + b"/" + entry)
+        return found
+
+    def record(self, place: Place, what: int, sub: int, name: bytes, stored: bytes, size: int) -> None:
+        """Record what `unrecorded` told and the ledger still knows. It counts: nobody knows whether it did."""
+        self._record(place.account, place.path, what, sub, name, stored, what == 0, size)
+
+    def record_stray(self, stored: bytes) -> None:
+        """Record what `unrecorded` told and nobody knows, so that it leaves when its time is up."""
+        self._record(b"", b"", STRAY, 0, b"", stored, False, 0)
+
+    # --- what leaves ------------------------------------------------------------------
+
     def release(self, kept: Kept, target: int, name: bytes) -> bool:
-        """Move something back out, under `name` in the directory `target`; False when it is gone."""
+        """Move something back out, under `name` in the directory `target`; False when it is gone.
+
+        Raises FileExistsError where that name is taken; it stays in quarantine then.
+        """
         day, _, entry = kept.stored.rpartition(b"/")
         try:
             beneath.link(self._root.open_dir(day), entry, target, name)
             beneath.unlink(self._root.open_dir(day), entry)
         except FileNotFoundError:
-            return False
-        finally:
             self._ledger.drop_kept([kept.qid])
+            return False
+        self._ledger.drop_kept([kept.qid])
         return True
 
     def expire(self, keep_seconds: float, now: Optional[float] = None) -> int:

@@ -1,4 +1,4 @@
-"""The ledger brought together with the disk: after a crash, before an adoption, at a round's end.
+"""The ledger brought together with source and disk: at the start, after a crash, before an adoption, at a round's end.
 
 Invariant: what stands on the disk wins; a ledger row without its file is dropped and asked for
 again, a file without a row is noted as unproven. Nothing is removed from the store here but by
@@ -10,68 +10,85 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
-from . import maildir
+from . import names
 from .apply import Applier, Outcome
 from .beneath import Outside
-from .delta import Listing, compare
-from .digests import Line, from_names
+from .delta import digest
+from .digests import Line, from_names, lines
 from .install import cut_torn_tail
-from .ledger import Held, Ledger, Place
-from .log import MESSAGE
+from .ledger import Ledger, Place
+from .log import FOLDER, MESSAGE, SIDECAR
 from .maildir import list_directory
-from .passive import PARTS, Passive
+from .passive import Passive
+from .places import found_again, inode_at
+from .serve import Fault
+from .wire import text
+
+
+def bind(ledger: Ledger, source: Dict[str, Any]) -> None:
+    """Judge the source by what was remembered of it. Raises Fault for one that is older than it was."""
+    meta = ledger.meta
+    epoch, generation = int(source.get("epoch", 0)), int(source.get("generation", 0))
+    nonce = str(source.get("nonce", ""))
+    known = (int(meta.get("epoch", 0)), int(meta.get("generation", 0)))
+    another = (epoch, generation) == known and meta.get("nonce", nonce) != nonce
+    if source and ((epoch, generation) < known or another):
+        raise Fault(
+            "older-generation",
+            f"the source is an older copy of itself: epoch {epoch}, generation {generation}"
+            f" (known: {known[0]}, {known[1]})",
+            "It was restored from a snapshot or copy, or lost its disk. Nothing was replicated; reclaim from it.",
+        )
+    ledger.begin()
+    if source and (
+        meta.get("index") != source.get("index") or int(meta.get("dead", 0)) < int(source.get("horizon") or 0)
+    ):
+        # Its folder ids and seqs mean nothing here, or removals were forgotten: compare everything once.
+        fresh = meta.get("index") is None and not ledger.places
+        ledger.unbind_all()
+        meta.set(
+            index=source.get("index"), live=0, dead=int(source.get("head") or 0),
+            round=int(meta.get("round", 1)) + 1, whole=int(fresh),
+        )  # fmt: skip
+    if source:
+        meta.set(epoch=epoch, generation=generation, nonce=nonce)
+    ledger.commit()
 
 
 def after_crash(passive: Passive) -> List[Tuple[int, bytes]]:
     """Read again every folder that was touched when the last conversation ended badly; what is
     missing there, as (fid, base), must be offered again."""
+    found_again(passive)
     lost: List[Tuple[int, bytes]] = []
-    for lid in passive.ledger.touched():
-        place = passive.ledger.places[lid]
-        if place.maildir:
-            lost += _reread(passive, place)
-            with suppress(FileNotFoundError, NotADirectoryError, Outside):
-                cut_torn_tail(passive.root, place)
+    barred: List[int] = []
+    touched = [passive.ledger.places[lid] for lid in passive.ledger.touched()]
+    strays = passive.quarantine.unrecorded() if touched else {}
+    for place in touched:
+        try:
+            lost += passive.reread(place, strays) if place.maildir else []
+            _record_folder(passive, place, strays)
+        except Outside as link:
+            passive.problem(f"{text(place.path)}: {link}: nothing is read or written there")
+            barred.append(place.lid)
+        with suppress(FileNotFoundError, NotADirectoryError, Outside):  # no uidlist, or what was told just now
+            cut_torn_tail(passive.root, place)
+    for each in strays.values():
+        for stored in each:
+            passive.quarantine.record_stray(stored)
     passive.flush()
     passive.ledger.untouch()
+    passive.ledger.touch(barred)
     passive.ledger.commit()
     return lost
 
 
-def _listing(passive: Passive, place: Place) -> Optional[Tuple[Listing, Tuple[int, int]]]:
-    try:
-        fds = passive.root.held(place.path + PARTS[0]), passive.root.held(place.path + PARTS[1])
-    except (FileNotFoundError, NotADirectoryError, Outside):
-        return None
-    listed, _, _ = maildir.list_messages(*fds)
-    return listed, fds
-
-
-def _reread(passive: Passive, place: Place) -> List[Tuple[int, bytes]]:
-    found = _listing(passive, place)
-    if found is None:
-        return []
-    listed, fds = found
-    known = passive.ledger.all_held(place.lid)
-    old: Listing = {base: (held.sub, held.info, 1) for base, held in known.items()}
-    now: Listing = {base: (sub, info, 1) for base, (sub, info, _) in listed.items()}
-    change = compare(old, now)
-    try:
-        for base in change.added:
-            sub, info, _ = now[base]
-            stat = os.stat(base + info, dir_fd=fds[sub], follow_symlinks=False)
-            passive.put(place, base, Held(sub, info, 0, stat.st_size, stat.st_mtime_ns, 0), None)
-        for base in change.renamed:
-            sub, info, _ = now[base]
-            passive.put(place, base, known[base]._replace(sub=sub, info=info), known[base])
-        for base in change.missing:
-            passive.drop(place, base, known[base])
-    finally:
-        for fd in fds:
-            os.close(fd)
-    return [(place.fid, base) for base in change.missing if place.fid is not None]
+def _record_folder(passive: Passive, place: Place, strays: Dict[bytes, List[bytes]]) -> None:
+    """Give a record to a folder that went into quarantine just before the crash."""
+    stored = strays.get(place.path.rpartition(b"/")[2])
+    if stored and not inode_at(passive, place.path):
+        passive.quarantine.record(place, FOLDER, 0, b"", stored.pop(), 0)
 
 
 def populate(passive: Passive) -> int:
@@ -89,7 +106,7 @@ def populate(passive: Passive) -> int:
             place.inode = os.fstat(passive.root.open_dir(path)).st_ino
         if here.is_maildir:
             place.maildir = True
-            _reread(passive, place)
+            passive.reread(place)
             count += place.messages
             passive.flush()
         stack += [(path + b"/" + name if path else name, account) for name in here.folders]
@@ -122,9 +139,10 @@ def sweep(applier: Applier, passive: Passive, seen: int, hold: Dict[bytes, str],
         else:
             applier.remove(place, MESSAGE, base, False, False, outcome)
     passive.flush()
+    _sweep_sidecars(applier, ledger, seen, hold, outcome)
     for place in sorted(ledger.places.values(), key=lambda each: each.path, reverse=True):
         if place.fid is None and place.account and place.account not in hold:
-            applier.remove(place, 2, b"", False, False, outcome)
+            applier.remove(place, FOLDER, b"", False, False, outcome)
     if whole:
         ledger.begin()
         ledger.meta.set(whole=1)
@@ -133,8 +151,43 @@ def sweep(applier: Applier, passive: Passive, seen: int, hold: Dict[bytes, str],
     return outcome.tally
 
 
-def without(line: Line, waiting: Set[bytes], names: bool) -> Line:
+def _sweep_sidecars(applier: Applier, ledger: Ledger, seen: int, hold: Dict[bytes, str], outcome: Outcome) -> None:
+    """Take away the sidecars that the source doesn't have. Never a uidlist: it goes with its folder, or is replaced."""
+    for sidecar in ledger.sidecars():
+        place = ledger.places[sidecar.lid]
+        spoken_of = sidecar.seen == seen or place.fid is None or names.is_uidlist(sidecar.name)
+        if not spoken_of and place.account not in hold:
+            applier.remove(place, SIDECAR, sidecar.name, False, False, outcome)
+
+
+def waiting(ledger: Ledger) -> Dict[int, Set[bytes]]:
+    """The messages whose deletion waits, by folder."""
+    found: Dict[int, Set[bytes]] = {}
+    for lid, what, name, *_ in ledger.waiting():
+        if what == MESSAGE:
+            found.setdefault(lid, set()).add(name)
+    return found
+
+
+def allowed(ledger: Ledger, waits: Dict[int, Set[bytes]]) -> List[Line]:
+    """A line per folder from the ledger, as it would be if the waiting deletions had been applied."""
+    going = {(lid, what, name) for lid, what, name, *_ in ledger.waiting() if what != MESSAGE}
+    staying = ((row.lid, row) for row in ledger.sidecars() if (row.lid, SIDECAR, row.name) not in going)
+    found = []
+    for line in lines(ledger.places.items(), staying):
+        lid = ledger.by_path[line.path].lid
+        for base in waits.get(lid, ()):
+            held = ledger.held(lid, base)
+            if held is not None:
+                changed = line.digest ^ digest(base, held.sub, held.info)
+                line = line._replace(digest=changed, messages=line.messages - 1)
+        if line.messages or (lid, FOLDER, b"") not in going:
+            found.append(line)
+    return found
+
+
+def without(line: Line, waits: Set[bytes], listed: bool) -> Line:
     """A deep line as it would be if the waiting deletions had been applied."""
-    kept = [row for row in line.names if row[0] not in waiting]
-    count, digest = from_names(kept)
-    return line._replace(messages=count, digest=digest, names=kept if names else [])
+    kept = [row for row in line.names if row[0] not in waits]
+    count, total = from_names(kept)
+    return line._replace(messages=count, digest=total, names=kept if listed else [])

@@ -42,14 +42,11 @@ class Removals:
                     self._remove_folder(folder)
                 continue
             if folder.missing:
-                self._remove_messages(folder, folder.missing)
-                folder.missing = set()
+                missing, folder.missing = folder.missing, set()
+                self._remove_messages(folder, missing)
             if folder.missing_sidecars:
-                rows = [self._removal(folder, SIDECAR, name) for name in sorted(folder.missing_sidecars)]
-                for name in folder.missing_sidecars:
-                    self._log.drop_sidecar(folder.fid, name)
-                self._log.put_removals(rows)
-                folder.missing_sidecars = set()
+                names, folder.missing_sidecars = folder.missing_sidecars, set()
+                self._remove_sidecars(folder, names)
 
     def _deepest_first(self, account: bytes) -> List[Folder]:
         """The account's folders, each before the one that holds it: so they can be taken away."""
@@ -77,6 +74,13 @@ class Removals:
             folder.digest ^= digest(base, sub, info)
             folder.messages -= 1
         self._log.drop_placements(folder.fid, bases)
+        self._log.put_removals(rows)
+        self._log.put_folder(folder.row())
+
+    def _remove_sidecars(self, folder: Folder, names: Set[bytes]) -> None:
+        rows = [self._removal(folder, SIDECAR, name) for name in sorted(names)]
+        for name in names:
+            self._log.drop_sidecar(folder.fid, name)
         self._log.put_removals(rows)
         self._log.put_folder(folder.row())
 

@@ -12,13 +12,13 @@ is gone is never a removal of anything.
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import time
 from collections import OrderedDict
 from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from . import beneath, maildir, names
+from .accounts import Accounts
 from .beneath import Outside, Root
 from .delta import Listing, compare, digest
 from .log import Log, Placement
@@ -43,8 +43,12 @@ class Scanner:
         self.window_ns = maildir.settle_window(root.device)
         self.problems: "OrderedDict[Tuple[bytes, bytes], str]" = OrderedDict()
         self._formats = maildir.Formats()
-        self._glob = [os.fsencode(part) for part in accounts.split("/")] if accounts else None
-        self._queue: "OrderedDict[int, Folder]" = OrderedDict()
+        self._accounts = Accounts(accounts)
+        self._queue: "OrderedDict[int, Folder]" = OrderedDict()  # to be scanned now
+        self._later: Dict[int, Folder] = {}  # to be scanned when they are due
+        self._soonest = 0.0  # when the first of those is
+        self._unread: "OrderedDict[int, Folder]" = OrderedDict()  # their messages wait until every directory is known
+        self.surveying = not log.meta.get("scanned")
         self._unsettled: Set[bytes] = set()  # accounts with something missing
         self.tree = Tree(log, follow, self._moved)
         self.removals = Removals(self.tree, log)
@@ -58,6 +62,7 @@ class Scanner:
         for fid, name, sidecar in self.log.take_later():
             self.again(fid, name, sidecar)
         for folder in self.tree.by_fid.values():
+            folder.unstable = 0  # it may hold still by now
             self.enqueue(folder, 0)
 
     def hint(self, directory: bytes, name: bytes, vanished_by: Optional[bytes], removed: bool) -> None:
@@ -85,11 +90,13 @@ class Scanner:
     def enqueue(self, folder: Folder, what: int, due: float = 0.0) -> None:
         """Have a folder scanned: `what` is DIRECTORY, MESSAGES or both; 0 for whatever its signatures tell."""
         folder.dirty |= what
-        if folder.fid not in self._queue:
-            folder.due = due
+        if not due:
+            self._later.pop(folder.fid, None)
             self._queue[folder.fid] = folder
-        elif not due:
-            folder.due = 0.0
+        elif folder.fid not in self._queue and folder.fid not in self._later:
+            folder.due = due
+            self._soonest = min(self._soonest, due) if self._later else due
+            self._later[folder.fid] = folder
 
     @property
     def missing_accounts(self) -> List[bytes]:
@@ -99,34 +106,54 @@ class Scanner:
     @property
     def pending(self) -> bool:
         """Whether a folder waits to be scanned or an account to be settled."""
-        return bool(self._queue or self._unsettled)
+        return bool(self._queue or self._later or self._unread or self._unsettled)
+
+    @property
+    def surveyed(self) -> bool:
+        """In a first scan: whether every directory has been listed, and only messages are still to be read."""
+        return self.surveying and not self._queue
 
     @property
     def unstable(self) -> int:
         """Folders whose removals wait because no listing of them held still."""
-        return sum(1 for folder in self._queue.values() if folder.unstable >= UNSTABLE_TRIES)
+        waiting = [*self._queue.values(), *self._later.values()]
+        return sum(1 for folder in waiting if folder.unstable >= UNSTABLE_TRIES)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing is left to be scanned but folders of which no listing holds still."""
+        left = self._later.values()
+        still = self._queue or self._unread or any(folder.unstable < UNSTABLE_TRIES for folder in left)
+        return bool(left) and not still
 
     def step(self) -> Optional[float]:
         """Scan one folder, or settle one account; the seconds until the next call (None: nothing to do)."""
         now = time.monotonic()
-        soonest: Optional[float] = None
-        for fid, folder in list(self._queue.items()):
-            if folder.due <= now:
-                del self._queue[fid]
-                if fid in self.tree.by_fid:
-                    self._scan(folder)
+        if self._later and now >= self._soonest:
+            self._wake_due(now)
+        for waiting in (self._queue, self._unread):
+            if waiting:
+                _, folder = waiting.popitem(last=False)
+                if folder.fid in self.tree.by_fid:
+                    self._scan(folder, read=waiting is self._unread or not self.surveying)
                 return 0.0
-            soonest = folder.due if soonest is None else min(soonest, folder.due)
-        waiting = {folder.account for folder in self._queue.values()}
-        for account in self._unsettled - waiting:
+        for account in self._unsettled - {folder.account for folder in self._later.values()}:
             self._unsettled.discard(account)
             self.removals.settle(account)
             return 0.0
-        return None if soonest is None else max(0.001, soonest - now)
+        return max(0.001, self._soonest - now) if self._later else None
+
+    def _wake_due(self, now: float) -> None:
+        for fid, folder in list(self._later.items()):
+            if folder.due <= now:
+                del self._later[fid]
+                self._queue[fid] = folder
+        self._soonest = min((folder.due for folder in self._later.values()), default=0.0)
 
     # --- one folder -------------------------------------------------------------------
 
-    def _scan(self, folder: Folder) -> None:
+    def _scan(self, folder: Folder, read: bool) -> None:
+        """Look at a folder; unless `read`, its messages are looked at later, when every directory is known."""
         try:
             fd = self.root.held(folder.path)
         except (FileNotFoundError, NotADirectoryError, Outside):
@@ -149,8 +176,12 @@ class Scanner:
                 self._scan_directory(folder, fd, found)
             else:
                 self._scan_sidecars(folder, fd)
-            if folder.maildir:
+            if folder.maildir and read:
                 self._scan_messages(folder, fd, bool(dirty & MESSAGES), named)
+            elif folder.maildir:
+                folder.dirty |= dirty & MESSAGES
+                folder.named |= named
+                self._unread[folder.fid] = folder
         except Outside as error:
             self._unreadable(folder, str(error))
         except OSError as error:
@@ -194,7 +225,7 @@ class Scanner:
         self._formats.note(folder.path, folder.account, fd, here)
         for odd in here.odd:
             self.problem(folder.path, odd, "is neither file nor directory: not read")
-        if here.is_maildir and not folder.maildir and (folder.account or self._names_account(folder.path)):
+        if here.is_maildir and not folder.maildir and (folder.account or self._accounts.may_be(folder.path)):
             self.tree.become_maildir(folder)
         for name in here.folders:
             self._meet(folder, name, here.folders[name], fd)
@@ -205,8 +236,8 @@ class Scanner:
         files = here.files if self._takes_sidecars(folder) else {}
         known = self._sidecar_pass(folder, fd, list(files))
         gone = known - files.keys()
+        folder.missing_sidecars = {name for name in gone if not names.is_uidlist(name)} if stable else set()
         if gone and stable:
-            folder.missing_sidecars = {name for name in gone if not names.is_uidlist(name)}
             self._unsettled.add(folder.account)
         elif gone:
             self.enqueue(folder, DIRECTORY, time.monotonic() + 0.02)
@@ -223,7 +254,7 @@ class Scanner:
 
     def _takes_sidecars(self, folder: Folder) -> bool:
         """Files outside the accounts travel only where the whole root was declared, not with a glob."""
-        return bool(folder.account) or self._glob is None
+        return bool(folder.account) or self._accounts.are_all
 
     def _scan_sidecars(self, folder: Folder, fd: int) -> None:
         """Look at the known sidecars: an append to one doesn't touch its directory's times."""
@@ -259,7 +290,7 @@ class Scanner:
         known = self.tree.by_path.get(path)
         if known is not None and known.inode == inode:
             return
-        if not parent.account and not self._may_hold_account(path):
+        if not parent.account and not self._accounts.may_be_at_or_below(path):
             return
         try:
             found = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -279,17 +310,6 @@ class Scanner:
             self.enqueue(known, DIRECTORY | MESSAGES)
             return
         self.enqueue(self.tree.adopt(path, found, parent.account), DIRECTORY | MESSAGES)
-
-    def _may_hold_account(self, path: bytes) -> bool:
-        """With a glob, only what leads to a matching account is walked."""
-        if self._glob is None:
-            return True
-        parts = path.split(b"/")
-        return len(parts) <= len(self._glob) and all(map(fnmatch.fnmatchcase, parts, self._glob))
-
-    def _names_account(self, path: bytes) -> bool:
-        """Whether a Maildir here is an account: the topmost one, or one that the glob names."""
-        return self._glob is None or (path.count(b"/") + 1 == len(self._glob) and self._may_hold_account(path))
 
     def _stands(self, folder: Folder) -> bool:
         """Whether the folder's directory is still where it was."""
@@ -355,6 +375,7 @@ class Scanner:
         change = compare(known, listed)
         self._add(folder, change.added + change.replaced, listed, known, new_fd, cur_fd)
         self._rename(folder, change.renamed, listed, known)
+        folder.missing -= listed.keys()
         folder.new_sig = folder.cur_sig = ABSENT
         self.log.put_folder(folder.row())
         return not any(base not in listed and self.log.placement(folder.fid, base) is not None for base in lost)

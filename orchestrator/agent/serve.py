@@ -1,10 +1,11 @@
 """One conversation with a controller: frames in, verbs run, frames out.
 
 Two threads. The reader takes bytes off the inlet, answers PING at once (so that a busy
-agent isn't taken for a dead one) and queues everything else; the worker, `Desk.run`, runs
-verbs one after another, so that a store, its index and its files are only ever touched
-by one thread. A verb that takes long is a generator: it yields between its pieces, and
-other requests, other long verbs and the background (scanning) get their turn.
+agent isn't taken for a dead one) and queues everything else, by way of `order` where frames
+come in by lanes too; the worker, `Desk.run`, runs verbs one after another, so that a store,
+its index and its files are only ever touched by one thread. A verb that takes long is a
+generator: it yields between its pieces, and other requests, other long verbs and the
+background (scanning) get their turn.
 
 Invariant: a request is answered by exactly one REPLY or FAULT. The conversation ends on
 the peer's end of file, on silence longer than the peer's heartbeat allows, or on garbage;
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 import queue
 import select
+import sqlite3
 import sys
 import threading
 import time
@@ -23,7 +25,8 @@ import traceback
 from typing import Any, Callable, Dict, Generator, List, Mapping, NamedTuple, Optional, Union
 
 from . import PROTOCOL, VERSION
-from .wire import Decoder, Frame, Garbled, Kind, encode
+from .beneath import NotRegular, Outside
+from .wire import Bytes, Decoder, Frame, Garbled, Kind, halves
 
 READ_SIZE = 1 << 20
 GRACE_SECONDS = 5.0
@@ -42,9 +45,13 @@ class Fault(Exception):
         self.remedy = remedy
 
 
+class Interrupted(Exception):
+    """The conversation has to begin anew, for the reason that is given."""
+
+
 class Answer(NamedTuple):
     head: Dict[str, Any]
-    blob: bytes = b""
+    blob: Bytes = b""
     deflated: bool = False
 
 
@@ -63,10 +70,15 @@ class Outlet:
 
     def send(self, frame: Frame) -> None:
         """Write the frame whole. Raises OSError when the peer is gone."""
-        data = memoryview(encode(frame))
+        first, blob = halves(frame)
+        parts = [memoryview(first), memoryview(blob)]
         with self._lock:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            while parts:
+                sent = os.writev(self._fd, parts)
+                while parts and sent >= len(parts[0]):
+                    sent -= len(parts.pop(0))
+                if sent:
+                    parts[0] = parts[0][sent:]
 
 
 class _Job:
@@ -80,12 +92,14 @@ class _Job:
 class Desk:
     """The worker. `verbs` answer requests; `oneway` take BODY and CREDIT frames; `background`
     does one small piece of scanning and returns the seconds until it wants another turn
-    (0: at once; None: when woken)."""
+    (0: at once; None: when woken). `order` gets what the reader has for the worker, and
+    hands it to `take` in its order."""
 
     def __init__(self, inlet: int, outlet: Outlet, hello: Dict[str, Any]) -> None:
         self.verbs: Dict[str, Verb] = {}
         self.oneway: Dict[Kind, Callable[[Frame], None]] = {}
         self.background: Callable[[], Optional[float]] = lambda: None
+        self.order: Callable[[Frame], None] = self.take
         self.peer: Dict[str, Any] = {}
         self.idle_seconds = 0.0  # that the worker has waited for something to do
         self._inlet = inlet
@@ -116,13 +130,21 @@ class Desk:
                     self._sort(frame)
         except (OSError, Garbled) as error:
             why = str(error)
+        self._end(why)
+
+    def _end(self, why: str) -> None:
         self._inbox.put(None)
         if not self._ended.wait(GRACE_SECONDS):
             # The worker hangs in a write to a dead peer or in a dead disk; the index is
             # crash-safe, and an agent that stays would lock the next one out.
-            sys.stderr.write(f"mailmirror agent: {why}\n")
-            sys.stderr.flush()
+            _say(why)
             os._exit(75)
+
+    def break_off(self, why: str) -> None:
+        """End the conversation, for a reason that is told; any thread but the worker's may call it."""
+        if not self._ended.is_set():
+            _say(why)
+            self._end(why)
 
     def _sort(self, frame: Frame) -> None:
         if frame.kind is Kind.PING:
@@ -135,10 +157,14 @@ class Desk:
             if isinstance(beat, (int, float)) and beat > 0:
                 self._silence = max(5.0, min(60.0, 10.0 * beat))
         else:
-            self._came += len(frame.blob)
-            if self._came - self._done > MAX_WAITING:
-                raise Garbled(f"the controller sends more than it may: over {MAX_WAITING >> 20} MiB wait")
-            self._inbox.put(frame)
+            self.order(frame)
+
+    def take(self, frame: Frame) -> None:
+        """Queue a frame for the worker. One thread at a time may call it. Raises Garbled when too many bytes wait."""
+        self._came += len(frame.blob)
+        if self._came - self._done > MAX_WAITING:
+            raise Garbled(f"the controller sends more than it may: over {MAX_WAITING >> 20} MiB wait")
+        self._inbox.put(frame)
 
     # --- the worker -------------------------------------------------------------------
 
@@ -151,7 +177,7 @@ class Desk:
         for job in self._jobs:
             job.due = 0.0
 
-    def notice(self, head: Dict[str, Any], blob: bytes = b"", deflated: bool = False) -> None:
+    def notice(self, head: Dict[str, Any], blob: Bytes = b"", deflated: bool = False) -> None:
         self._outlet.send(Frame(Kind.NOTICE, 0, head, blob, deflated))
 
     def send(self, frame: Frame) -> None:
@@ -167,8 +193,8 @@ class Desk:
             while self._drain(delay):
                 self._advance()
                 delay = self._soonest(self.background())
-        except (OSError, Garbled) as error:
-            sys.stderr.write(f"mailmirror agent: the conversation broke off: {error}\n")
+        except (OSError, Garbled, Outside, Interrupted) as error:
+            _say(f"the conversation broke off: {error}")
         finally:
             self._ended.set()
             for job in self._jobs:
@@ -248,11 +274,15 @@ class Desk:
     def _fault(self, number: int, error: BaseException, verb: str) -> None:
         head = describe(error)
         if isinstance(error, Fault):
-            sys.stderr.write(f"mailmirror agent: refused {verb} ({error.code}): {error}\n")
-            sys.stderr.flush()
+            _say(f"refused {verb} ({error.code}): {error}")
         elif head["code"] == "bug":
             traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
         self._outlet.send(Frame(Kind.FAULT, number, head))
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"mailmirror agent: {what}\n")
+    sys.stderr.flush()
 
 
 def describe(error: BaseException) -> Dict[str, Any]:
@@ -261,8 +291,14 @@ def describe(error: BaseException) -> Dict[str, Any]:
         return {"code": error.code, "message": str(error), "remedy": error.remedy}
     if isinstance(error, Garbled):
         return {"code": "garbled", "message": str(error), "remedy": ""}
+    if isinstance(error, (Outside, NotRegular)):
+        remedy = "Nothing was done through it. See who put it there; put a plain directory or file there again."
+        return {"code": "outside", "message": str(error), "remedy": remedy}
     if isinstance(error, OSError):
         return {"code": "os", "errno": error.errno, "message": str(error), "remedy": ""}
+    if isinstance(error, sqlite3.DatabaseError):
+        remedy = "Move the agent's index (*.sqlite in its state directory) away on that host; it is made anew."
+        return {"code": "index", "message": f"the agent's index can't be used: {error}", "remedy": remedy}
     message = f"{type(error).__name__}: {error}"
     return {"code": "bug", "message": message[:2000], "remedy": "Report it with the agent's standard error."}
 

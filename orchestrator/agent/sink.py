@@ -14,17 +14,19 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import OrderedDict
-from typing import Any, Dict, List, Optional, Set, Tuple
+from contextlib import suppress
+from typing import Any, Dict, List, Optional, Tuple
 
-from . import install, marker, reconcile, undo
-from .apply import Applier, Batch, Outcome, Owner
-from .beneath import Root
-from .delta import digest
-from .digests import Line, deep, lines
+from . import anew, index, marker, reconcile, undo
+from .apply import Applier, Batch, Outcome
+from .beneath import Outside, Root
+from .digests import Line, deep
+from .dovecot import Neighbour
 from .ledger import Ledger, Place, ledger_path
+from .owner import Owner
 from .parcel import MessageItem, Parcel, as_needs, parse
 from .passive import Passive
-from .serve import Answer, Desk, Fault, Work
+from .serve import Answer, Desk, Fault, Interrupted, Work
 from .staging import Arrivals
 from .wire import Frame, Garbled, Kind, pack, raw, text, unpack
 
@@ -32,7 +34,11 @@ CREDIT_STEP = 1 << 20
 SMALL = 16
 """A batch with at most so many bodies is made durable file by file, a larger one by one syncfs."""
 MAX_CANDIDATES = 8
+MOST_LOST = 5_000
+"""Messages that are asked for one by one after a crash; where more are missing, everything is compared."""
 EXPIRE_SECONDS = 600.0
+RETRY_SECONDS = 5.0
+"""How often a folder is looked at that something stands in the way of."""
 
 
 class Sink:
@@ -44,7 +50,7 @@ class Sink:
         self.root = Root(path)
         self.marker = marker.demand(self.root, head.get("store_id"), marker.PASSIVE)
         try:
-            self.ledger = Ledger(ledger_path(state, self.marker.store))
+            self.ledger = index.opened(Ledger, ledger_path(state, self.marker.store))
         except sqlite3.Error as error:
             raise Fault("index", f"the passive place's index can't be opened: {error}") from error
         try:
@@ -63,57 +69,34 @@ class Sink:
         self._owed: Dict[int, int] = {}  # group -> bytes of credit not told yet
         self._expire_at = 0.0
         self._idle_told = self._desk.idle_seconds
+        self._idle_begun = 0.0  # when the disk was begun to be waited for
         self._clean = True
         forgotten = not self.ledger.places
-        self._bind(head.get("source") or {})
+        reconcile.bind(self.ledger, head.get("source") or {})
         self.passive = Passive(self.root, self.ledger)
         self.lost = reconcile.after_crash(self.passive)
+        if len(self.lost) > MOST_LOST:
+            self.lost = []
+            self._compare_all()
         if forgotten and reconcile.populate(self.passive):
             # Mail stands here of which the ledger knows nothing: it was lost, or this is a copy to be adopted.
             # Taken for an empty place, a message whose flags have changed would soon stand here twice.
             self._compare_all()
         self.round = int(self.ledger.meta.get("round", 1))
         self.applier = Applier(self.passive, Owner(str(head.get("owner") or "name")), self.round)
+        self.applier.installer.dovecot = Neighbour(self.root.path, bool(head.get("other_dovecot")))
         self.applier.adoption.active = bool(self.ledger.meta.get("adopting"))
 
     def close(self) -> None:
         self.applier.finish()
         for batch, _ in self._pending.values():
-            batch.arrivals.close()
-        self.passive.staging.clear()
+            self.passive.staging.drop(batch.arrivals)
+        with suppress(Outside):  # a link in its place: told already, and whoever opens this store next is refused
+            self.passive.staging.clear()
         self.ledger.close(clean=self._clean)
         self.root.close()
 
     # --- who the source is ------------------------------------------------------------
-
-    def _bind(self, source: Dict[str, Any]) -> None:
-        """Judge the source by what was remembered of it. Raises Fault for one that is older than it was."""
-        meta = self.ledger.meta
-        epoch, generation = int(source.get("epoch", 0)), int(source.get("generation", 0))
-        nonce = str(source.get("nonce", ""))
-        known = (int(meta.get("epoch", 0)), int(meta.get("generation", 0)))
-        another = (epoch, generation) == known and meta.get("nonce", nonce) != nonce
-        if source and ((epoch, generation) < known or another):
-            raise Fault(
-                "older-generation",
-                f"the source is an older copy of itself: epoch {epoch}, generation {generation}"
-                f" (known: {known[0]}, {known[1]})",
-                "It was restored from a snapshot or copy, or lost its disk. Nothing was replicated; reclaim from it.",
-            )
-        self.ledger.begin()
-        if source and (
-            meta.get("index") != source.get("index") or int(meta.get("dead", 0)) < int(source.get("horizon") or 0)
-        ):
-            # Its folder ids and seqs mean nothing here, or removals were forgotten: compare everything once.
-            fresh = meta.get("index") is None and not self.ledger.places
-            self.ledger.unbind_all()
-            meta.set(
-                index=source.get("index"), live=0, dead=int(source.get("head") or 0),
-                round=int(meta.get("round", 1)) + 1, whole=int(fresh),
-            )  # fmt: skip
-        if source:
-            meta.set(epoch=epoch, generation=generation, nonce=nonce)
-        self.ledger.commit()
 
     def status(self, head: Dict[str, Any]) -> Answer:
         """How this place stands. `source`, where given, is how old the source is by now, and is remembered."""
@@ -150,7 +133,7 @@ class Sink:
             "watermark": meta.get("watermark"),
             "messages": self.ledger.total(),
             "marker": self.marker.head(),
-            "waiting": [[text(a), n, why, since] for a, n, why, since in self.ledger.waiting_accounts()],
+            "waiting": [[text(account), *rest] for account, *rest in self.ledger.waiting_accounts()],
             "counted": [[text(a), n] for a, n in self.ledger.counted_since(window)],
             "sidecars_wait": len(self.ledger.waiting_sidecars()),
             "problems": self.passive.problems[-50:],
@@ -175,6 +158,7 @@ class Sink:
         plain: List[int] = []
         unless: Dict[int, List[Tuple[int, bytes]]] = {}
         sizes: Dict[int, int] = {}
+        self._look_up(parcel)
         for message in parcel.messages:
             candidates = self._lacks(message)
             if candidates is None:
@@ -199,9 +183,8 @@ class Sink:
         attributes = {m.item: (m.mode, m.owner, m.group, m.mtime) for m in parcel.messages if m.item in sizes}
         arrivals = Arrivals(number, sizes, offsets, attributes)
         hold = {raw(account): str(why) for account, why in (head.get("hold") or {}).items()}
-        batch = Batch(
-            number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable=len(sizes) <= SMALL
-        )
+        durable = len(sizes) <= SMALL or not self.passive.all_at_once
+        batch = Batch(number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable)
         self._pending[number] = (batch, int(head.get("group", 0)))
         self._foresee(parcel)
         blob, deflated = pack(as_needs(plain, offsets, digests))
@@ -218,9 +201,10 @@ class Sink:
                 tally["folders"] += 1
             elif place.path != folder.path:
                 tally["folders_renamed"] += 1
+        self._look_up(parcel)
         for message in parcel.messages:
             place = self._place(message.fid)
-            held = self.ledger.held(place.lid, message.base) if place else None
+            held = self.passive.held(place, message.base) if place else None
             if self._lacks(message) is not None:
                 tally["messages"] += 1
                 tally["message_bytes"] += message.size
@@ -234,6 +218,10 @@ class Sink:
         tally["sidecars"] = len(wanted)
         tally["deleted"] = sum(1 for removal in parcel.removals if removal.what == 0 and not removal.moved)
         return Answer({"tally": tally})
+
+    def _look_up(self, parcel: Parcel) -> None:
+        self.passive.look_up((self._place(m.fid), m.base) for m in parcel.messages)
+        self.passive.look_up((self._place(m.origin), m.base) for m in parcel.messages if m.origin is not None)
 
     def _foresee(self, parcel: Parcel) -> None:
         for folder in parcel.folders:
@@ -256,7 +244,7 @@ class Sink:
         if ahead is not None:
             return None if ahead == identity and message.inode else []
         place = self._place(message.fid)
-        held = self.ledger.held(place.lid, message.base) if place and place.messages else None
+        held = self.passive.held(place, message.base) if place else None
         if held is not None and held.is_file(*identity):
             return None
         if message.origin is not None and self._came_from(message, identity):
@@ -273,7 +261,7 @@ class Sink:
         if ahead is not None:
             return ahead == identity
         origin = self._place(message.origin)
-        other = self.ledger.held(origin.lid, message.base) if origin else None
+        other = self.passive.held(origin, message.base) if origin else None
         return other is not None and other.is_file(*identity)
 
     # --- bodies -----------------------------------------------------------------------
@@ -298,30 +286,53 @@ class Sink:
 
     def background(self) -> Optional[float]:
         """Apply the next batch if it is complete; the seconds until the next call (0: at once)."""
-        if self._pending:
-            number, (batch, _) = next(iter(self._pending.items()))
-            if batch.arrivals.complete:
-                self._clean = False
-                outcomes = self.applier.apply(batch, last=len(self._pending) == 1)
-                del self._pending[number]
-                self._ahead.clear()
-                for later, _ in self._pending.values():
-                    self._foresee(later.parcel)
-                self._tell(outcomes)
-                self._clean = True
-                return 0.0
+        batch = next(iter(self._pending.values()))[0] if self._pending else None
+        if batch is not None and not batch.arrivals.complete:
+            return None
+        if batch is not None or self.applier.unsettled:
+            return self._go_on(batch)
         now = time.monotonic()
-        if not self._pending and now >= self._expire_at:
+        if now >= self._expire_at:
             self._expire_at = now + EXPIRE_SECONDS
             self.passive.quarantine.expire(self.undelete_seconds)
             self.ledger.commit()
-        if not self._pending and self.ledger.waiting_sidecars():
+        if self.passive.barred and self.passive.free_again():
+            raise Interrupted("what stood in the way of a folder is gone: everything is compared anew")
+        if self.ledger.waiting_sidecars():
             return self._retry_sidecars()
-        return EXPIRE_SECONDS if not self._pending else None
+        return RETRY_SECONDS if self.passive.barred else EXPIRE_SECONDS
+
+    def _go_on(self, batch: Optional[Batch]) -> Optional[float]:
+        """Settle what was applied before, and apply a complete batch, as soon as the disk is ready for it."""
+        self._idle_begun = self._idle_begun or self._desk.idle_seconds
+        self.applier.begin(batch, self._desk.wake)
+        if not self.applier.ready:
+            return None
+        begun = self.applier.begun_for
+        outcomes = self.applier.settle()
+        # What the worker waited for the disk says nothing of the link.
+        self._idle_told += self._desk.idle_seconds - self._idle_begun
+        self._idle_begun = 0.0
+        self._tell(outcomes)
+        if batch is not None and begun is batch:
+            self._apply(batch)
+        return 0.0
+
+    def _apply(self, batch: Batch) -> None:
+        self._clean = False
+        outcomes = self.applier.apply(batch)
+        del self._pending[batch.number]
+        self._ahead.clear()
+        for later, _ in self._pending.values():
+            self._foresee(later.parcel)
+        if not self._pending:
+            self.passive.look_away()
+        self._tell(outcomes)
+        self._clean = True
 
     def _retry_sidecars(self) -> float:
         """When the IMAP server that was in the way has gone, ask for what waits."""
-        if not install.dovecot_runs():
+        if not self.applier.installer.dovecot.may_be_there():
             rows = [
                 (place.fid, text(name), True)
                 for lid, name in self.ledger.waiting_sidecars()
@@ -368,6 +379,15 @@ class Sink:
         self.applier.adoption.active = True
         return Answer({"messages": count})
 
+    def set_aside(self, count_only: bool) -> Answer:
+        """Empty this place into its quarantine, so that it can be made anew; or count what that would take."""
+        if count_only:
+            return Answer({"messages": anew.look(self.passive)})
+        if self._pending:
+            raise Fault("busy", "batches are on their way to this place", "Try again.")
+        self._tell(self.applier.finish())
+        return Answer({"messages": anew.set_aside(self.passive)})
+
     def release(self, account: str) -> Answer:
         """Apply an account's waiting deletions: an operator acknowledged them."""
         if not self.passive.permitted:
@@ -393,10 +413,7 @@ class Sink:
     def digests(self, head: Dict[str, Any]) -> Work:
         """A line per folder, as the source would make it: waiting deletions are left out."""
         self._tell(self.applier.finish())
-        waiting: Dict[int, Set[bytes]] = {}
-        for lid, what, name, *_ in self.ledger.waiting():
-            if what == 0:
-                waiting.setdefault(lid, set()).add(name)
+        waiting = reconcile.waiting(self.ledger)
         found: List[Line] = []
         if head.get("deep"):
             wanted = {raw(path) for path in head["paths"]} if head.get("paths") else None
@@ -406,18 +423,9 @@ class Sink:
                     found.append(reconcile.without(line, waiting.get(place.lid, set()), bool(head.get("names"))))
                     yield None
         else:
-            found = lines(self.ledger.places.items(), ((row.lid, row) for row in self.ledger.sidecars()))
-            found = [self._allow(line, waiting) for line in found]
+            found = reconcile.allowed(self.ledger, waiting)
         blob, deflated = pack([line.packed() for line in found])
         waits = sum(map(len, waiting.values()))
         return Answer(
             {"live": self.ledger.meta.get("live", 0), "pending": len(self._pending), "waiting": waits}, blob, deflated
         )
-
-    def _allow(self, line: Line, waiting: Dict[int, Set[bytes]]) -> Line:
-        place = self.ledger.by_path[line.path]
-        for base in waiting.get(place.lid, ()):
-            held = self.ledger.held(place.lid, base)
-            if held is not None:
-                line = line._replace(digest=line.digest ^ digest(base, held.sub, held.info), messages=line.messages - 1)
-        return line

@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from typing import Any, Dict, Generator, List, Optional, Tuple
+from typing import Any, Dict, Generator, List, Optional, Tuple, Union
 
-from . import marker, watch
+from . import index, marker, watch
 from .beneath import Root
 from .digests import Line, deep, lines
 from .hint import Hint
 from .log import Log, log_path
-from .offer import Offers
+from .offer import Offers, Wanted
 from .scan import Scanner
 from .serve import Answer, Desk, Fault, Work
 from .wire import Frame, pack, raw, text
@@ -44,7 +44,7 @@ class Source:
         self.root = Root(path)
         self.marker = marker.demand(self.root, head.get("store_id"), marker.ACTIVE)
         try:
-            self.log = Log(log_path(state, self.marker.store))
+            self.log = index.opened(Log, log_path(state, self.marker.store))
         except sqlite3.Error as error:
             raise Fault("index", f"the source's index can't be opened: {error}") from error
         try:
@@ -110,6 +110,9 @@ class Source:
                 f"{self.root.path} is an older copy of itself: generation {here.generation}, known {known_generation}",
                 "It was restored from a snapshot or copy. It can only be reclaimed from; nothing was replicated.",
             )
+        if not self._raised_at and known_generation and here.generation > known_generation:
+            # The store has been served since this log was written: it is an older copy, and its seqs were given out.
+            self.log.renew()
         self.marker = here
         if here.boot != marker.boot_id() or now - self._raised_at >= GENERATION_SECONDS or not self._raised_at:
             self._raised_at = now
@@ -171,6 +174,7 @@ class Source:
         if self._auditing and delay is None:
             self._auditing = False
             self._audited = True
+            self.scanner.surveying = False
             self.log.begin()
             self.log.meta.set(scanned=1)
         if self.log.uncommitted:
@@ -211,7 +215,8 @@ class Source:
         age = None if since is None else max(0.0, time.time() - since)
         return Answer({"pending": count, "age": age, **self.describe()})
 
-    def offer(self, head: Dict[str, Any]) -> Answer:
+    def offer(self, head: Dict[str, Any]) -> Union[Answer, Work]:
+        """The next batch beyond a cursor. In a store's first scan it comes when the scan has found enough for one."""
         self._check_root()
         number, live, dead, rows, size = (int(head[name]) for name in ("batch", "live", "dead", "rows", "bytes"))
         if max(live, dead) > self.log.head:
@@ -222,12 +227,27 @@ class Source:
                 "This host was restored from a snapshot or copy. It can only be reclaimed from.",
             )
         deletes = bool(head.get("deletes")) and self._audited and not self._trouble
-        answer = self.offers.offer(number, live, dead, max(1, min(rows, 20_000)), size, deletes)
-        extra = {
+        wanted = Wanted(number, live, dead, max(1, min(rows, 20_000)), size, deletes)
+        return self._offer_soon(wanted) if self._first_scan else self._offer_now(wanted)
+
+    @property
+    def _first_scan(self) -> bool:
+        return self._auditing and self.scanner.surveying
+
+    def _offer_soon(self, wanted: Wanted) -> Generator[Optional[float], None, Answer]:
+        while self._first_scan and self.log.head - wanted.live < wanted.rows:
+            yield None
+        return self._offer_now(wanted)
+
+    def _offer_now(self, wanted: Wanted) -> Answer:
+        answer = self.offers.offer(wanted, unfinished=self._first_scan)
+        extra: Dict[str, Any] = {
             "generation": self.marker.generation,
             "epoch": self.marker.epoch,
             "whole": self._audited and not self._auditing,
         }
+        if self._first_scan:
+            extra["messages"] = self.scanner.tree.totals()[2]
         return answer._replace(head={**answer.head, **extra})
 
     def fetch(self, head: Dict[str, Any], frame: Frame) -> Work:
@@ -240,16 +260,21 @@ class Source:
             float(rate) if rate else None,
         )
 
-    def audit(self, _: Dict[str, Any]) -> Work:
-        """Look at every folder, and answer when all is in the log and nothing waits to settle."""
+    def audit(self, head: Dict[str, Any]) -> Work:
+        """Look at every folder, and answer when all is in the log and nothing waits to settle.
+
+        With `survey`, a first scan is answered when every directory is known and goes on by itself.
+        """
         self.scanner.audit()
         self._auditing = True
-        return self._audit()
+        return self._audit(bool(head.get("survey")))
 
-    def _audit(self) -> Generator[Optional[float], None, Answer]:
+    def _audit(self, survey: bool) -> Generator[Optional[float], None, Answer]:
         while self._auditing or self.log.uncommitted or self.scanner.pending:
-            if self.scanner.unstable:
+            if self.scanner.held_up:
                 break  # a folder under constant change; its removals wait, and status says so
+            if survey and self.scanner.surveyed:
+                break
             delay = self.background()
             if self._auditing or self.scanner.pending:
                 yield delay

@@ -1,7 +1,8 @@
-"""Bodies on their way in: written to temporary files, until their batch is complete.
+"""Bodies on their way in: written to nameless files, until their batch is complete.
 
-They stand in ROOT/.mailmirror/tmp/, on the store's own file system, so that each gets its
-final name by one rename; no reader ever sees one that isn't complete.
+They belong to the store's own file system, so that each gets its final name by one link; no
+reader ever sees one that isn't complete. Where the file system has no nameless files, or as
+many are open as this process may have, they stand in ROOT/.mailmirror/tmp/ instead.
 
 Invariant: nothing here outlives its conversation (`clear` at the start of the next), no file
 grows beyond the size that was announced for it, and no name in here came from a peer.
@@ -10,21 +11,29 @@ grows beyond the size that was announced for it, and no name in here came from a
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Tuple
+import resource
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from . import beneath
 from .beneath import Root
 from .marker import DIRECTORY
+from .sidecar import read_range
 from .wire import Frame, Garbled, inflate
 
 HOME = DIRECTORY + b"/tmp"
-
+SPARE = 600
+"""Descriptors that are left to everything else: `beneath.Root` keeps 256."""
+MOST = 16_384
+"""Nameless files that are open at once."""
 
 Attributes = Tuple[int, int, int, int]
 """(mode, owner, group, mtime in ns)"""
 
 Own = Callable[[int, int, int, int, int], None]
 """Give a descriptor its mode, owner, group and mtime."""
+
+Arrived = Union[int, bytes]
+"""A complete body: the descriptor of a nameless file, or its temporary name."""
 
 
 class Arrivals:
@@ -37,39 +46,87 @@ class Arrivals:
         self.sizes = sizes  # item -> announced bytes, of everything that was asked for
         self.offsets = offsets  # item -> where what was asked for begins, when not at 0
         self.attributes = attributes  # item -> what its file gets before it gets its name
-        self.files: Dict[int, bytes] = {}  # item -> temporary name, once complete
+        self.files: Dict[int, Arrived] = {}  # item -> what arrived, once complete
         self.same: Dict[int, int] = {}  # item -> which of the named digests it has
         self.vanished: List[int] = []
         self.failed: List[Tuple[int, str]] = []
-        self._open: Dict[int, Tuple[int, int]] = {}  # item -> (descriptor, bytes so far)
+        self.parts: Dict[
+            int, Tuple[Arrived, int, int]
+        ] = {}  # item -> (what will have arrived, descriptor, bytes so far)
 
     @property
     def complete(self) -> bool:
         return len(self.files) + len(self.same) + len(self.vanished) + len(self.failed) >= len(self.sizes)
 
-    def close(self) -> None:
-        for fd, _ in self._open.values():
-            os.close(fd)
-        self._open.clear()
-
 
 class Staging:
-    """The temporary files of one store. `durable` makes each file durable as it arrives."""
+    """The bodies that have come for one store and have no name yet."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        self._room = _descriptors()
         root.make_dirs(HOME, 0o700)
         self.clear()
 
     def clear(self) -> None:
         """Remove what an earlier conversation left."""
-        home = self._root.open_dir(HOME)
+        home = self.fd
         for name in beneath.entries(home):
             beneath.unlink(home, name)
 
     @property
     def fd(self) -> int:
         return self._root.open_dir(HOME)
+
+    def _fresh(self, home: int, number: int, item: int) -> Tuple[Arrived, int]:
+        """An empty file: what it is kept as, and its descriptor."""
+        if self._room > 0:
+            try:
+                fd = beneath.nameless(home)
+            except beneath.Unsupported:
+                self._room = 0
+            else:
+                self._room -= 1
+                return fd, fd
+        name = b"body-%x-%x" % (number, item)
+        return name, beneath.create(home, name, 0o600)
+
+    def give(self, arrived: Arrived, target: int, name: bytes) -> None:
+        """Give a body its final name. Raises FileExistsError."""
+        if isinstance(arrived, int):
+            beneath.give_name(arrived, target, name)
+            os.close(arrived)
+            self._room += 1
+        else:
+            beneath.link(self.fd, arrived, target, name)
+            beneath.unlink(self.fd, arrived)
+
+    def drop(self, arrivals: Arrivals) -> None:
+        """Forget what arrived and got no name."""
+        for _, fd, _ in arrivals.parts.values():
+            os.close(fd)
+        for arrived in [*arrivals.files.values(), *(kept for kept, _, _ in arrivals.parts.values())]:
+            if isinstance(arrived, bytes):
+                beneath.unlink(self.fd, arrived)
+            else:
+                self._room += 1
+        for arrived in arrivals.files.values():
+            if isinstance(arrived, int):
+                os.close(arrived)
+        arrivals.files.clear()
+        arrivals.parts.clear()
+
+    def content(self, arrived: Arrived) -> bytes:
+        """All that arrived as one body, which is forgotten."""
+        fd = arrived if isinstance(arrived, int) else beneath.open_file(self.fd, arrived)
+        try:
+            return read_range(fd, 0, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+            if isinstance(arrived, int):
+                self._room += 1
+            else:
+                beneath.unlink(self.fd, arrived)
 
     def take(self, arrivals: Arrivals, frame: Frame, durable: bool, own: Own) -> int:
         """Write a BODY frame's parts; how many bytes it brought. Raises Garbled for what wasn't asked for."""
@@ -78,21 +135,21 @@ class Staging:
         at = 0
         whole: List[int] = frame.head.get("w", [])
         home = self.fd
+        files, attributes, number = arrivals.files, arrivals.attributes, arrivals.number
         for item, size in zip(whole[::2], whole[1::2]):
             self._expect(arrivals, item, size)
-            if at + size > len(blob):
+            if at + size > len(view):
                 raise Garbled("a bundle that is shorter than its parts")
-            name = b"body-%x-%x" % (arrivals.number, item)
-            fd = beneath.create(home, name, 0o600)
+            kept, fd = self._fresh(home, number, item)
             try:
                 _write(fd, view[at : at + size])
-                if item in arrivals.attributes:
-                    own(fd, *arrivals.attributes[item])
-                if durable:
-                    os.fsync(fd)
-            finally:
+                self._complete(fd, attributes.get(item), durable, own)
+            except BaseException:
                 os.close(fd)
-            arrivals.files[item] = name
+                raise
+            if kept is not fd:
+                os.close(fd)
+            files[item] = kept
             at += size
         for item, start, size, total in frame.head.get("p", []):
             self._expect(arrivals, item, total)
@@ -101,26 +158,31 @@ class Staging:
         self._others(arrivals, frame.head)
         return len(frame.blob)
 
+    @staticmethod
+    def _complete(fd: int, attributes: Optional[Attributes], durable: bool, own: Own) -> None:
+        if attributes is not None:
+            own(fd, *attributes)
+        if durable:
+            os.fsync(fd)
+
     def _part(
         self, arrivals: Arrivals, item: int, start: int, data: memoryview, size: int, durable: bool, own: Own
     ) -> None:
         base = arrivals.offsets.get(item, 0)
         if len(data) != size or start < base or start + size > arrivals.sizes[item]:
             raise Garbled("a part that lies outside its message")
-        if item not in arrivals._open:
-            arrivals._open[item] = (beneath.create(self.fd, b"body-%x-%x" % (arrivals.number, item), 0o600), 0)
-        fd, have = arrivals._open[item]
+        if item not in arrivals.parts:
+            arrivals.parts[item] = (*self._fresh(self.fd, arrivals.number, item), 0)
+        kept, fd, have = arrivals.parts[item]
         os.pwrite(fd, data, start - base)
         have += size
-        arrivals._open[item] = (fd, have)
+        arrivals.parts[item] = (kept, fd, have)
         if have >= arrivals.sizes[item] - base:
-            if item in arrivals.attributes:
-                own(fd, *arrivals.attributes[item])
-            if durable:
-                os.fsync(fd)
-            os.close(fd)
-            del arrivals._open[item]
-            arrivals.files[item] = b"body-%x-%x" % (arrivals.number, item)
+            self._complete(fd, arrivals.attributes.get(item), durable, own)
+            del arrivals.parts[item]
+            if kept is not fd:
+                os.close(fd)
+            arrivals.files[item] = kept
 
     @staticmethod
     def _expect(arrivals: Arrivals, item: int, size: int) -> None:
@@ -143,3 +205,11 @@ class Staging:
 def _write(fd: int, data: memoryview) -> None:
     while data:
         data = data[os.write(fd, data) :]
+
+
+def _descriptors() -> int:
+    """How many nameless files may be open: as many as the system lets this process have, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return MOST if hard == resource.RLIM_INFINITY else max(0, min(hard - SPARE, MOST))

@@ -40,7 +40,10 @@ class Folder:
         self.vanishing = 0  # looks in which its new or cur wasn't there
 
     def row(self) -> FolderRow:
-        sigs = (sig_text(self.dir_sig), sig_text(self.new_sig), sig_text(self.cur_sig))
+        # What is missed but isn't a removal yet is known in memory only: who starts anew has to list this again.
+        dir_sig = ABSENT if self.missing_sidecars else self.dir_sig
+        new_sig, cur_sig = (ABSENT, ABSENT) if self.missing else (self.new_sig, self.cur_sig)
+        sigs = (sig_text(dir_sig), sig_text(new_sig), sig_text(cur_sig))
         return FolderRow(
             self.fid, self.account, self.path, int(self.maildir), self.inode, self.mode, self.owner, self.group,
             *sigs, self.digest, self.messages, self.seq,

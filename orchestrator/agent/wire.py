@@ -1,6 +1,6 @@
 """Frames between controller and agent: bytes in, frames out, no I/O.
 
-A frame is a 12-byte header (payload length, head length, kind, flags, request id), a
+A frame is a 14-byte header (payload length, head length, kind, flags, request id), a
 head (a JSON object) and a blob (opaque bytes). The head is for whoever routes the frame;
 the blob is for its last receiver, so that a controller in the middle relays message
 bodies without looking at them. File names are bytes: they stand in JSON as their
@@ -18,11 +18,12 @@ import json
 import struct
 import zlib
 from enum import IntEnum
-from typing import Any, Dict, Iterator, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple, Union
 
-HEADER = struct.Struct(">IHBBI")
+HEADER = struct.Struct(">IIBBI")
 MAX_PAYLOAD = 8 << 20
-MAX_HEAD = 0xFFFF
+MAX_HEAD = 4 << 20
+"""Some heads have a row for each account that did something lately."""
 MAX_INFLATED = 64 << 20
 FLAG_DEFLATED = 1
 
@@ -45,11 +46,16 @@ class Garbled(ValueError):
     """The peer sent what isn't a frame. The conversation can't go on."""
 
 
+Bytes = Union[bytes, memoryview]
+
+
 class Frame(NamedTuple):
+    """`blob` may be a view of a larger buffer: bodies are relayed without a copy."""
+
     kind: Kind
     id: int
     head: Dict[str, Any]
-    blob: bytes = b""
+    blob: Bytes = b""
     deflated: bool = False
 
 
@@ -67,13 +73,18 @@ def raw(string: str) -> bytes:
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame as bytes. Raises ValueError when it is larger than a peer would take."""
+    """The frame as bytes. Raises as `halves` does."""
+    return b"".join(halves(frame))
+
+
+def halves(frame: Frame) -> Tuple[bytes, Bytes]:
+    """The frame as what stands before its blob, and the blob. Raises ValueError when it is larger than a peer takes."""
     head = json.dumps(frame.head, separators=(",", ":"), ensure_ascii=False).encode() if frame.head else b""
     size = len(head) + len(frame.blob)
     if size > MAX_PAYLOAD or len(head) > MAX_HEAD:
         raise ValueError(f"a frame of {size} bytes (head {len(head)}) is too large")
     flags = FLAG_DEFLATED if frame.deflated else 0
-    return b"".join((HEADER.pack(size, len(head), frame.kind, flags, frame.id), head, frame.blob))
+    return HEADER.pack(size, len(head), frame.kind, flags, frame.id) + head, frame.blob
 
 
 def pack(value: Any, level: int = 1) -> "tuple[bytes, bool]":
@@ -86,7 +97,7 @@ def pack(value: Any, level: int = 1) -> "tuple[bytes, bool]":
     return plain, False
 
 
-def inflate(frame: Frame, limit: int = MAX_INFLATED) -> bytes:
+def inflate(frame: Frame, limit: int = MAX_INFLATED) -> Bytes:
     """The frame's blob, inflated if it was deflated. Raises Garbled beyond `limit` bytes."""
     if not frame.deflated:
         return frame.blob
@@ -105,9 +116,9 @@ def unpack(frame: Frame, limit: int = MAX_INFLATED) -> Any:
     return _load(inflate(frame, limit)) if frame.blob else None
 
 
-def _load(plain: bytes) -> Any:
+def _load(plain: Bytes) -> Any:
     try:
-        return json.loads(plain)
+        return json.loads(bytes(plain))
     except (ValueError, RecursionError) as error:
         raise Garbled(f"not JSON: {error}") from error
 
@@ -116,36 +127,50 @@ class Decoder:
     """Bytes as they come in; frames as they are complete."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._chunks: List[Bytes] = []
+        self._have = 0
+        self._need = HEADER.size
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Every frame that `data` completes. Raises Garbled for what can't be a frame."""
-        self._buffer += data
+        self._chunks.append(data)
+        self._have += len(data)
+        if self._have < self._need:
+            return
+        # One join a frame, not one a chunk; what is cut out of it below are views.
+        buffer = memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))
         at = 0
         try:
-            while len(self._buffer) - at >= HEADER.size:
-                size, head_size, kind, flags, number = HEADER.unpack_from(self._buffer, at)
+            while True:
+                self._need = HEADER.size
+                if len(buffer) - at < self._need:
+                    break
+                size, head_size, kind, flags, number = HEADER.unpack_from(buffer, at)
                 if size > MAX_PAYLOAD or head_size > size or flags & ~FLAG_DEFLATED:
                     raise Garbled(f"a header that announces {size} bytes, head {head_size}, flags {flags}")
-                start, end = at + HEADER.size, at + HEADER.size + size
-                if len(self._buffer) < end:
+                self._need += size
+                if len(buffer) - at < self._need:
                     break
-                yield self._frame(kind, flags, number, start, start + head_size, end)
-                at = end
+                start = at + HEADER.size
+                at += self._need
+                yield _frame(kind, flags, number, buffer[start : start + head_size], buffer[start + head_size : at])
         finally:
-            del self._buffer[:at]
-
-    def _frame(self, kind: int, flags: int, number: int, start: int, cut: int, end: int) -> Frame:
-        try:
-            known = Kind(kind)
-        except ValueError as error:
-            raise Garbled(f"a frame of unknown kind {kind}") from error
-        head = _load(bytes(self._buffer[start:cut])) if cut > start else {}
-        if not isinstance(head, dict):
-            raise Garbled("a head that is no object")
-        return Frame(known, number, head, bytes(memoryview(self._buffer)[cut:end]), bool(flags & FLAG_DEFLATED))
+            self._chunks = [buffer[at:]]
+            self._have = len(buffer) - at
 
     @property
     def pending(self) -> int:
         """Bytes of a frame that isn't complete yet."""
-        return len(self._buffer)
+        return self._have
+
+
+def _frame(kind: int, flags: int, number: int, head: memoryview, blob: memoryview) -> Frame:
+    try:
+        known = Kind(kind)
+    except ValueError as error:
+        raise Garbled(f"a frame of unknown kind {kind}") from error
+    value = _load(head) if head else {}
+    if not isinstance(value, dict):
+        raise Garbled("a head that is no object")
+    # Only bodies are worth a view: it keeps the whole buffer alive.
+    return Frame(known, number, value, blob if known is Kind.BODY else bytes(blob), bool(flags & FLAG_DEFLATED))

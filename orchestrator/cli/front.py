@@ -29,13 +29,13 @@ VERBS = {
     "run": "Follow every pair, live, in the foreground (the daemon).",
     "status": "How each pair stands.",
     "sync": "One pass, from the active place to the passive ones.",
-    "seed": "Take a mirror that already holds a copy (--adopt).",
+    "seed": "Make a mirror anew, or take a copy that it holds (--adopt).",
     "verify": "Prove that both ends are equal.",
     "undelete": "List or bring back what was deleted on the mirror.",
     "ack": "Let waiting deletions through, by id.",
     "account": "Let a vanished account's deletion through.",
     "uidlist": "Check a dovecot-uidlist.",
-    "agent": "Install the agent on a host.",
+    "agent": "Install, update or remove the agent on a host.",
     "config": "Check or show the inventory.",
 }
 
@@ -97,6 +97,20 @@ def style_option(function: F) -> F:
         help="How to print the answer.",
     )
     return option(function)
+
+
+def order_options(function: F) -> F:
+    """What every order takes beside its own options: `yes`, `reason`, `timeout` (seconds), and --format."""
+    for option in (
+        style_option,
+        click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for it."),
+        click.option(
+            "--reason", default="", metavar="TEXT", help="Why: kept in PAIR.history.jsonl in mm_state_dir, and logged."
+        ),
+        click.option("--yes", is_flag=True, help="Don't ask."),
+    ):
+        function = option(function)
+    return function
 
 
 @click.group(

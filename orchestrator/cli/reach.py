@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -23,8 +24,17 @@ from orchestrator import errors
 from orchestrator.cli import remembered
 from orchestrator.cli.fast import Lazily
 from orchestrator.cli.front import Front
-from orchestrator.errors import LinkLost, MailmirrorError, NeedsConfirmation, TryAgain, UsageError
+from orchestrator.errors import (
+    HostError,
+    LinkLost,
+    MailmirrorError,
+    NeedsConfirmation,
+    Refused,
+    TryAgain,
+    UsageError,
+)
 from orchestrator.inventory import find
+from orchestrator.records import history, snapshot
 from orchestrator.records.lock import Held, Lock
 from orchestrator.web import ask
 
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
     Here = Callable[[Replicates, Callable[[Progress], None]], Any]
 
 SOCKET = "control.sock"
+PASSES = frozenset(("sync", "seed", "verify"))
 
 
 def inventory(front: Front) -> Inventory:
@@ -77,15 +88,82 @@ def named(pairs: Any, name: str) -> Pair:
     return pair
 
 
-def on_pair(front: Front, pair: Pair, request: dict[str, Any], here: Here, *, timeout: float | None = None) -> Any:
-    """The answer, as JSON: from `here`, in this process with the lock held, or from the daemon, asked `request`."""
-    verb = str(request["verb"])
+def on_pair(
+    front: Front, pair: Pair, request: dict[str, Any], here: Here, *, timeout: float | None = None, reason: str = ""
+) -> Any:
+    """The answer, as JSON: from `here`, in this process with the lock held, or from the daemon, asked `request`.
+
+    An order is noted in the pair's history with its `reason` before it is carried out; a dry run isn't one.
+    """
+    verb, planned = str(request["verb"]), bool(request.get("dry_run"))
     try:
-        with Lock(pair.state_dir, pair.name, verb), session(front, pair, timeout) as connected, Lazily() as shown:
+        with at_work(front, pair, verb, timeout, keep=not planned) as connected, Lazily() as shown:
+            if verb in history.CHANGING and not planned:
+                note(pair, verb, reason, **{key: request[key] for key in history.NOTED if request.get(key)})
             return here(connected, lambda progress: shown(asdict(progress)))
     except Held as held:
         asked = {**request, "pair": pair.name, **({} if timeout is None else {"timeout": timeout})}
-        return ask_daemon(pair, asked, held)
+        return ask_daemon(pair, {**asked, "reason": reason} if reason else asked, held)
+
+
+@contextmanager
+def at_work(
+    front: Front, pair: Pair, verb: str, timeout: float | None = None, *, keep: bool = True
+) -> Iterator[Replicates]:
+    """The pair's session with its lock held. What it saw, or why it saw nothing, is kept for `status`. Raises Held."""
+    with Lock(pair.state_dir, pair.name, verb):
+        try:
+            with session(front, pair, timeout) as connected:
+                yield connected
+                if keep:
+                    keep_status(pair, connected, verb)
+        except (HostError, Refused, TryAgain) as error:
+            if keep and (verb in PASSES or isinstance(error, HostError)):
+                keep_trouble(pair, verb, error)
+            raise
+
+
+def keep_status(pair: Pair, connected: Replicates, verb: str) -> None:
+    """Write the snapshot of how the pair stands now."""
+    told = asdict(connected.status())
+    _, equal = snapshot.equality(pair.state_dir, pair.name)
+    for passive in told["passives"]:
+        passive["equal_as_of"] = passive["equal_as_of"] or equal.get(passive["host"])
+    with _unless_full():
+        snapshot.write(pair.state_dir, pair.name, {**told, "seen_by": verb})
+
+
+def keep_trouble(pair: Pair, verb: str, error: MailmirrorError) -> None:
+    """Write into the snapshot that this went wrong; what was seen before stays in it."""
+    trouble = f"The last `{verb}` failed, {time.strftime('%Y-%m-%d %H:%M:%S')}: {' '.join(str(error).split())}"
+    with _unless_full():
+        snapshot.write_trouble(pair.state_dir, pair.name, never_seen(pair), trouble, error.remedy)
+
+
+def never_seen(pair: Pair) -> dict[str, Any]:
+    """The status of a pair that nobody has looked at yet."""
+    report = importlib.import_module("orchestrator.replication.report")
+    passives = [report.PassiveStatus(pair.mirror.name, pair.mirror.place)]
+    return asdict(
+        report.PairStatus(
+            pair.name, active=pair.primary.name, passives=passives, not_used=list(pair.not_used), rpo=pair.rpo
+        )
+    )
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    """What `status` will show is written within; where it can't be, that is said, and nothing fails for it."""
+    try:
+        yield
+    except OSError as error:
+        sys.stderr.write(f"mailmirror: what `status` shows stays as it was: {error}\n")
+
+
+def note(pair: Pair, verb: str, reason: str, **what: Any) -> None:
+    """Write an order into the pair's history. Raises NotPermitted, OperatorError."""
+    if history.worth_noting(verb, reason):
+        history.append(pair.state_dir, pair.name, verb, reason, uid=os.getuid(), pid=os.getpid(), **what)
 
 
 def ask_daemon(pair: Pair, request: dict[str, Any], otherwise: MailmirrorError) -> Any:
@@ -159,3 +237,23 @@ def confirm(question: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise NeedsConfirmation(f"{question} Nothing was changed: there is no terminal to ask on.")
     click.confirm(question, abort=True, err=True)
+
+
+def confirm_loss(pair: Pair, typed: str | None, accepted: bool, words: str) -> None:
+    """Demand --accept-loss and the pair's name, typed with the command or else on the terminal; --yes isn't enough.
+
+    `words` is the command that would do. Raises NeedsConfirmation; click.Abort when another name is typed.
+    """
+    remedy = f"If it is meant, type the pair's name and --accept-loss: mailmirror {words}"
+    if not accepted:
+        raise NeedsConfirmation("Mail may be lost by it, so nothing was changed; --yes isn't enough.", remedy=remedy)
+    if typed:
+        return
+    if not sys.stdin.isatty():
+        raise NeedsConfirmation(
+            "The pair's name wasn't typed, and there is no terminal to ask on; nothing was changed.", remedy=remedy
+        )
+    if click.prompt(f"To go on, type the name of the pair ({pair.name})", default="", show_default=False, err=True) != (
+        pair.name
+    ):
+        raise click.Abort

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 import sys
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,21 +40,31 @@ def command(front: Front, pair: str | None, watch: bool) -> int:
 
 
 def look(pairs: list[Pair]) -> dict[str, Any]:
-    """What `status --format json` shows: {"pairs": [PairStatus...], "stale": bool}."""
+    """What `status --format json` shows: {"pairs": [PairStatus...], "stale": bool, "daemon": why it isn't the answer}.
+
+    A pair of which the daemon doesn't tell is shown as it was seen last, with "stale": true of its own.
+    """
+    why, fresh = "", {}
     try:
-        told = reach.ask_daemon(pairs[0], {"verb": "status"}, TryAgain("No daemon runs."))
+        nobody = TryAgain("No daemon runs.", remedy="Start it with `mailmirror run`.")
+        told = reach.ask_daemon(pairs[0], {"verb": "status"}, nobody)
         fresh = {status["pair"]: status for status in told["pairs"]}
-    except (TryAgain, NotPermitted):  # the snapshots are the answer then, and say that they are old
-        fresh = {}
-    missing = [pair for pair in pairs if pair.name not in fresh]
+    except (TryAgain, NotPermitted) as error:
+        why = f"{error} {error.remedy}"
+    old = [pair.name for pair in pairs if pair.name not in fresh]
+    if fresh and old:
+        why = f"The daemon doesn't attend to {', '.join(old)}: restart it, the inventory has changed."
     shown = [fresh.get(pair.name) or last(pair) for pair in pairs]
-    return {"pairs": shown, "stale": bool(missing)}
+    return {"pairs": shown, "stale": bool(old), **({"daemon": why} if why else {})}
 
 
 def last(pair: Pair) -> dict[str, Any]:
-    """The pair's last snapshot, with what isn't so any more put right."""
-    known = snapshot.read(pair.state_dir, pair.name)
-    if known is None:
-        report = importlib.import_module("orchestrator.replication.report")
-        known = asdict(report.PairStatus(pair.name, not_used=list(pair.not_used)))
-    return {**known, "link": "stopped", "permit_open": False}
+    """The pair's last snapshot, with what isn't so any more put right. Raises NotPermitted where it may not be read."""
+    try:
+        os.listdir(pair.state_dir)
+    except FileNotFoundError:
+        return {**reach.never_seen(pair), "stale": True}
+    except PermissionError as error:
+        raise NotPermitted(f"Who asks no daemon has to read {pair.state_dir}: {error.strerror}.") from error
+    known = {**reach.never_seen(pair), **(snapshot.read(pair.state_dir, pair.name) or {})}
+    return {**known, "link": "stopped", "permit_open": False, "stale": True}

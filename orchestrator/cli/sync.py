@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import reach, words
-from orchestrator.cli.front import Front, style_option
+from orchestrator.cli.front import Front, order_options
 
 if TYPE_CHECKING:
     from orchestrator.web.replicates import Replicates, Told
@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 @click.argument("pair", required=False)
 @click.option("--dry-run", is_flag=True, help="Print the plan; change nothing.")
 @click.option("--no-deletes", is_flag=True, help="Hold every deletion back.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for it.")
-@style_option
+@order_options
 @click.pass_obj
-def command(front: Front, pair: str | None, dry_run: bool, no_deletes: bool, timeout: float | None) -> int:
+def command(
+    front: Front,
+    pair: str | None,
+    dry_run: bool,
+    no_deletes: bool,
+    yes: bool,
+    reason: str,
+    timeout: float | None,
+) -> int:
     """Bring the passive places of PAIR up to date, once.
 
-    While the daemon runs it is asked; else this process does it.
+    While the daemon runs it is asked; else this process does it. It asks nothing: what would delete much waits for
+    `mailmirror ack`.
     """
     chosen = reach.changeable(front, pair)
 
@@ -33,4 +41,5 @@ def command(front: Front, pair: str | None, dry_run: bool, no_deletes: bool, tim
         return [asdict(report) for report in reports]
 
     request = {"verb": "sync", "dry_run": dry_run, "deletes": not no_deletes}
-    return words.show("sync", reach.on_pair(front, chosen, request, here, timeout=timeout), front.style)
+    told = reach.on_pair(front, chosen, request, here, timeout=timeout, reason=reason)
+    return words.show("sync", told, front.style)

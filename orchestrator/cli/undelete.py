@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import reach, words
-from orchestrator.cli.front import Front, style_option
+from orchestrator.cli.front import Front, order_options
 
 if TYPE_CHECKING:
     from orchestrator.web.replicates import Replicates, Told
@@ -43,9 +43,7 @@ def moment(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--until", callback=moment, metavar="WHEN", help="Deleted before then.")
 @click.option("--all", "everything", is_flag=True, help="Everything that the quarantine holds.")
 @click.option("--dry-run", is_flag=True, help="The same as --list.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for it.")
-@style_option
+@order_options
 @click.pass_obj
 def command(
     front: Front,
@@ -58,6 +56,7 @@ def command(
     everything: bool,
     dry_run: bool,
     yes: bool,
+    reason: str,
     timeout: float | None,
 ) -> int:
     """Bring back what was deleted on the mirror of PAIR within mm_undelete (7 days).
@@ -67,19 +66,20 @@ def command(
     """
     chosen = reach.changeable(front, pair)
     selection = {"account": reach.as_name(account), "pattern": reach.as_name(pattern), "since": since, "until": until}
-    plan = _ask(front, chosen, selection, True, timeout)
+    plan = _ask(front, chosen, selection, True, timeout, "")
     if only_list or dry_run or not (everything or any(selection.values())):
         return words.show("undelete", plan, front.style)
     sys.stderr.write(words.undelete(plan))
     if not any(report["chosen"] for report in plan):
         return 3
     reach.confirm("Bring them back?", yes)
-    return words.show("undelete", _ask(front, chosen, selection, False, timeout), front.style)
+    return words.show("undelete", _ask(front, chosen, selection, False, timeout, reason), front.style)
 
 
-def _ask(front: Front, pair: Any, selection: dict[str, Any], dry_run: bool, timeout: float | None) -> Any:
+def _ask(front: Front, pair: Any, selection: dict[str, Any], dry_run: bool, timeout: float | None, reason: str) -> Any:
     def here(session: Replicates, progress: Told) -> Any:
         chosen = importlib.import_module("orchestrator.replication.report").Selection(**selection)
         return [asdict(report) for report in session.undelete(chosen, dry_run=dry_run)]
 
-    return reach.on_pair(front, pair, {"verb": "undelete", "dry_run": dry_run, **selection}, here, timeout=timeout)
+    request = {"verb": "undelete", "dry_run": dry_run, **selection}
+    return reach.on_pair(front, pair, request, here, timeout=timeout, reason=reason)

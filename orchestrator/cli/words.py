@@ -12,6 +12,8 @@ import os
 import sys
 import time
 
+from orchestrator.replication.lateness import is_late
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +34,14 @@ def show(verb: str, told: Any, style: str) -> int:
 
 
 def failure(message: str, remedy: str) -> str:
-    """An error, and what to do next, for stderr."""
-    return f"mailmirror: {message}\n" + (f"  {remedy}\n" if remedy else "")
+    """An error, and what to do next, for stderr. Names in it may come from a mail host: only line breaks act."""
+    lines = [printable(line) for line in f"mailmirror: {message}".split("\n")]
+    return "\n".join([*lines, *(f"  {printable(line)}" for line in remedy.split("\n") if remedy)]) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could act on a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def abandon_stdout() -> None:
@@ -60,9 +68,9 @@ def span(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def moment(when: float | None) -> str:
-    """A point in time in local time; - for none."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) if when else "-"
+def moment(when: float | None, none: str = "-") -> str:
+    """A point in time in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) if when else none
 
 
 def safe(text: str) -> str:
@@ -71,7 +79,7 @@ def safe(text: str) -> str:
         text = text.encode("latin-1").decode()
     except UnicodeError:  # it isn't a byte string, or not one of UTF-8: shown as it is
         text = str(text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable(text)
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -138,19 +146,18 @@ HEAD = ("PAIR", "STATE", "PASSIVE HOST", "PLACE", "LAG", "PENDING", "EQUAL AS OF
 
 
 def status(told: Row) -> str:
+    """The table of pairs, and below it what is worth knowing, each with what to do about it."""
+    now = time.time()
     rows = [row for pair in told["pairs"] for row in _status_rows(pair)]
-    text = "".join(_status_notes(pair) for pair in told["pairs"])
-    if told["stale"]:
-        oldest = min((pair["taken_at"] for pair in told["pairs"]), default=0)
-        since = f"as of {moment(oldest)}" if oldest else "nothing is known yet"
-        text += f"No daemon runs: this is the last that was seen, {since}. Start one with `mailmirror run`.\n"
+    text = "".join(_status_notes(pair, now) for pair in told["pairs"])
+    if told["stale"] and told.get("daemon"):
+        text = f"{safe(told['daemon'])}\n" + text
     return table(HEAD, rows) + ("\n" + text if text else "")
 
 
 def _status_rows(pair: Row) -> list[tuple[str, ...]]:
     first = (pair["pair"], pair["link"])
-    if not pair["passives"]:
-        return [(*first, "-", "-", "unknown", "-", "-", "-")]
+    then = " then" if pair.get("stale") else ""
     rows: list[tuple[str, ...]] = []
     for passive in pair["passives"]:
         lag = passive["lag_seconds"]
@@ -160,49 +167,83 @@ def _status_rows(pair: Row) -> list[tuple[str, ...]]:
                 *first,
                 passive["host"],
                 passive["place"],
-                "unknown" if lag is None else span(lag),
-                f"{passive['pending']:,}",
-                moment(passive["equal_as_of"]),
+                "unknown" if lag is None else span(lag) + then,
+                f"{passive['pending']:,}{then}" if pair["taken_at"] else "unknown",
+                moment(passive["equal_as_of"], "never"),
                 counted(held, "deletion") if held else "-",
             )
         )
-    return rows
+    return rows or [(*first, "-", "-", "unknown", "unknown", "never", "-")]
 
 
-def _status_notes(pair: Row) -> str:
+def _status_notes(pair: Row, now: float) -> str:
     name = pair["pair"]
-    notes = list(_notes(pair))
+    notes = list(_notes(pair, now))
     return "".join(f"{name}: {safe(note)}\n" + (f"    {safe(todo)}\n" if todo else "") for note, todo in notes)
 
 
-def _notes(pair: Row) -> Iterator[tuple[str, str]]:
+def _notes(pair: Row, now: float) -> Iterator[tuple[str, str]]:
     """What is worth knowing beside the table, each with what to do about it."""
     name = pair["pair"]
+    yield from _age(pair, now)
     if pair["trouble"]:
         yield pair["trouble"], pair["remedy"]
     for passive in pair["passives"]:
-        for held in passive["waiting"]:
-            what = f"{counted(held['count'], 'deletion')} of {safe(held['account'])}"
-            since = f"held back since {moment(held['since'])}"
-            yield f"{what} {since}: {held['reason']}", f"To let them through: mailmirror ack {name} {held['id']}"
-        if passive["sidecars_wait"]:
-            yield (
-                f"{counted(passive['sidecars_wait'], 'sidecar')} held back: an IMAP server runs on {passive['host']}.",
-                "",
-            )
-        for problem in passive["problems"]:
-            yield f"{passive['host']}: {problem}", ""
+        yield from _notes_on(passive, pair, now)
     for account in pair["missing_accounts"]:
         yield (
             f"The account {safe(account)} vanished from {pair['active']}; its copy is kept.",
-            f"If that was meant: mailmirror account retire {name} {shell_word(account)}",
+            f"If that was meant: mailmirror account retire {name} {shell_word(account)} --accept-loss",
         )
     if pair["unstable_folders"]:
         yield f"Deletions wait in {counted(pair['unstable_folders'], 'folder')} whose listing doesn't hold still.", ""
-    if pair["watch_why"]:
+    if pair["watch_why"] and pair["link"] in LINKED:
         yield f"Changes are noticed by {pair['watch']}: {pair['watch_why']}", ""
     if pair["not_used"]:
         yield f"Not used by this version: {', '.join(pair['not_used'])}.", ""
+
+
+def _age(pair: Row, now: float) -> Iterator[tuple[str, str]]:
+    """How old that is which is shown, where it isn't how the pair stands now."""
+    seen, name = pair["taken_at"], pair["pair"]
+    ago = f"{span(max(0.0, now - seen))} ago ({moment(seen)})"
+    if pair.get("stale") and not seen:
+        todo = f"A new pair begins with `mailmirror init {name}`, then `mailmirror sync {name}` or `mailmirror run`."
+        yield "It was never seen: no pass has been made.", todo
+    elif pair.get("stale"):
+        by = f"as `{pair['seen_by']}` saw it last" if pair.get("seen_by") else "as it was seen last"
+        yield f"This is {by}, {ago}; how it stands now isn't known.", ""
+    elif pair["link"] not in LINKED and seen:
+        yield f"There is no link now; this is as it was seen last, {ago}.", ""
+
+
+LINKED = ("live", "catching up")
+
+
+def _notes_on(passive: Row, pair: Row, now: float) -> Iterator[tuple[str, str]]:
+    host, name = passive["host"], pair["pair"]
+    linked, lag, rpo = pair["link"] in LINKED, passive["lag_seconds"], pair.get("rpo", 0.0)
+    if is_late(rpo, lag, linked=linked, seen_at=pair["taken_at"], now=now):
+        if linked and lag is not None:
+            yield (
+                f"{host} is behind: it lacks changes that are {span(lag)} old, and mm_rpo is {span(rpo)}.",
+                f"{counted(passive['pending'], 'change')} to go. If that doesn't fall, look at the link and its disk.",
+            )
+        elif pair["taken_at"]:
+            yield f"{host} may lack more than mm_rpo allows ({span(rpo)}): nothing has come to it since then.", ""
+    for held in passive["waiting"]:
+        what = f"{counted(held['count'], 'deletion')} of {safe(held['account'])}"
+        since = f"held back since {moment(held['since'])}"
+        todo = (
+            f"The mail is still on {host}. If its deletion is meant: mailmirror ack {name} {held['id']} --accept-loss"
+        )
+        yield f"{what} {since}: {held['reason']}", todo
+    if passive["sidecars_wait"]:
+        what = counted(passive["sidecars_wait"], "sidecar (uidlist or the like)", "sidecars (uidlists and the like)")
+        todo = "Stop it: a mirror's Dovecot is stopped normally. If it serves other mail, say mm_other_dovecot: true."
+        yield f"{what} held back: a Dovecot runs on {host} that can reach the store.", todo
+    for problem in passive["problems"]:
+        yield f"{host}: {problem}", ""
 
 
 def shell_word(text: str) -> str:

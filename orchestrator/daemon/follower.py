@@ -57,7 +57,7 @@ def delay(attempt: int, chance: float) -> float:
 class Follower:
     """Attends to one pair from `start` to `stop`."""
 
-    def __init__(self, pair: Named, connect: Callable[[], Replicates]) -> None:
+    def __init__(self, pair: Named, connect: Callable[[], Replicates], known: PairStatus | None = None) -> None:
         self.reconnects = 0
         self._pair, self._connect = pair, connect
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -65,8 +65,7 @@ class Follower:
         self._orders: deque[Order[object]] = deque()
         self._session: Replicates | None = None
         self._requests: SimpleQueue[Work] | None = None
-        self._last = PairStatus(pair.name)
-        self._carried = PairStatus(pair.name)
+        self._last = self._carried = known or PairStatus(pair.name)
         self._thread = threading.Thread(target=self._run, name=f"pair {pair.name}", daemon=True)
 
     def start(self) -> None:
@@ -118,7 +117,10 @@ class Follower:
         """How the pair stands. From any thread."""
         with self._lock:
             session, last, carried = self._session, self._last, self._carried
-        return added(session.status(), carried) if session else unlinked(last, time.time())
+        now = session.status() if session else None
+        if now and now.taken_at:
+            return added(now, carried)
+        return replace(unlinked(last, time.time()), link=now.link if now else last.link)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -173,9 +175,17 @@ class Follower:
         finally:
             with self._lock:
                 self._session = self._requests = None
-                self._last = added(session.status(), self._carried)
-                self._carried = self._last
+                self._keep(session.status())
             session.close()
+
+    def _keep(self, status: PairStatus) -> None:
+        """What a session that ends saw is how the pair stood last, unless it came to see nothing."""
+        known = added(status, self._carried)
+        if not status.taken_at:
+            known = replace(
+                self._last, link=status.link, bytes_received=known.bytes_received, bytes_sent=known.bytes_sent
+            )
+        self._last = self._carried = known
 
     def _work_one(self) -> None:
         """On the pair's thread, between two rounds: the oldest order."""
@@ -186,9 +196,10 @@ class Follower:
 
     def _rest(self, link: Link, error: MailmirrorError, seconds: float) -> None:
         """Show the trouble, tell it to whoever waits for an order, and wait, unless there is something new."""
-        if str(error) != self._last.trouble:
-            log.warning("%s pair=%s next_attempt_seconds=%.1f", error, self._pair.name, seconds)
-        self._note(link, str(error), error.remedy)
+        sentence = " ".join(str(error).split())
+        if sentence != self._last.trouble:
+            log.warning("%s pair=%s next_attempt_seconds=%.1f", sentence, self._pair.name, seconds)
+        self._note(link, sentence, error.remedy)
         self._fail_orders(error)
         if not self._stop.is_set():
             self._wake.wait(seconds)
@@ -216,13 +227,13 @@ def unlinked(last: PairStatus, now: float) -> PairStatus:
         )
         for passive in last.passives
     ]
-    return replace(last, permit_open=False, passives=passives, taken_at=last.taken_at or now)
+    return replace(last, permit_open=False, passives=passives)
 
 
 def added(status: PairStatus, carried: PairStatus) -> PairStatus:
-    """A session's status with the counts of the sessions before it: counters never fall while the daemon runs."""
-    before = {passive.host: passive.tally for passive in carried.passives}
-    passives = [_with_tally(passive, before.get(passive.host)) for passive in status.passives]
+    """A session's status with what the sessions before it counted and proved: counters never fall while it runs."""
+    before = {passive.host: passive for passive in carried.passives}
+    passives = [_with(passive, before.get(passive.host)) for passive in status.passives]
     return replace(
         status,
         passives=passives,
@@ -231,11 +242,12 @@ def added(status: PairStatus, carried: PairStatus) -> PairStatus:
     )
 
 
-def _with_tally(passive: PassiveStatus, before: Tally | None) -> PassiveStatus:
+def _with(passive: PassiveStatus, before: PassiveStatus | None) -> PassiveStatus:
     if before is None:
         return passive
-    summed = {f.name: getattr(passive.tally, f.name) + getattr(before, f.name) for f in fields(Tally)}
-    return replace(passive, tally=Tally(**{**summed, "waiting": passive.tally.waiting}))
+    summed = {f.name: getattr(passive.tally, f.name) + getattr(before.tally, f.name) for f in fields(Tally)}
+    tally = Tally(**{**summed, "waiting": passive.tally.waiting})
+    return replace(passive, tally=tally, equal_as_of=passive.equal_as_of or before.equal_as_of)
 
 
 def _unexpected(error: Exception) -> BrokenPromise:

@@ -16,19 +16,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestrator import __version__
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.timer import Timer
 from orchestrator.errors import MailmirrorError
 from orchestrator.inventory.model import Inventory, Pair
-from orchestrator.records import snapshot
-from orchestrator.replication.report import Link, PairStatus
+from orchestrator.records import history, snapshot
+from orchestrator.replication.lateness import is_late
+from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.web import control, pointer
-from orchestrator.web.desk import Desk, Events
+from orchestrator.web.desk import Caller, Desk, Events
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.replicates import Replicates
 
@@ -53,10 +55,10 @@ class Daemon:
         self._inventory, self._reload = inventory, reload
         self._hung_up = threading.Event()
         self._followers = {
-            name: Follower(pair, partial(connect, pair, partial(self._event, name)))
+            name: Follower(pair, partial(connect, pair, partial(self._event, name)), remembered(pair))
             for name, pair in inventory.pairs.items()
         }
-        self.desk = Desk(self._followers, self.events)
+        self.desk = Desk(self._followers, self.events, self._note)
         self._timer = Timer()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
 
@@ -138,9 +140,13 @@ class Daemon:
                 self._write(status)
                 shown.written = time.monotonic()
 
+    def _note(self, pair: str, verb: str, reason: str, caller: Caller, what: Mapping[str, Any]) -> None:
+        if history.worth_noting(verb, reason):
+            history.append(self._inventory.state_dir, pair, verb, reason, uid=caller.uid, pid=caller.pid, **what)
+
     def _write(self, status: PairStatus) -> None:
         try:
-            snapshot.write(self._inventory.state_dir, status.pair, asdict(status))
+            snapshot.write(self._inventory.state_dir, status.pair, asdict(replace(status, seen_by="run")))
         except (OSError, MailmirrorError) as error:
             log.warning("The snapshot can't be written: %s pair=%s", error, status.pair)
 
@@ -166,6 +172,20 @@ class Daemon:
         return self.desk.statuses(), reconnects, self._timer.trouble
 
 
+def remembered(pair: Pair) -> PairStatus:
+    """The status of a pair to which nobody has connected yet; when its mirror was proven equal last is still known."""
+    seen, equal = snapshot.equality(pair.state_dir, pair.name)
+    passives = [PassiveStatus(pair.mirror.name, pair.mirror.place, equal_as_of=equal.get(pair.mirror.name))]
+    return PairStatus(
+        pair.name,
+        active=pair.primary.name,
+        passives=passives,
+        not_used=list(pair.not_used),
+        rpo=pair.rpo,
+        taken_at=seen,
+    )
+
+
 class Shown:
     """What of a pair's status was told last, so that only what changes is told."""
 
@@ -173,6 +193,7 @@ class Shown:
         self.written = 0.0
         self._link: Link | None = None
         self._waiting: frozenset[str] = frozenset()
+        self._late: frozenset[str] = frozenset()
 
     def is_due(self) -> bool:
         return time.monotonic() - self.written >= SNAPSHOT_EVERY
@@ -183,11 +204,25 @@ class Shown:
         if status.link is not self._link:
             self._link = status.link
             told.append((status.link.name.lower(), f"Replication is {status.link.value}"))
+        told += self._behind(status)
         waiting = {held.id: held for passive in status.passives for held in passive.waiting}
         for fresh in sorted(waiting.keys() - self._waiting):
             held = waiting[fresh]
             told.append(("deletions_wait", f"{held.count} deletions wait for `mailmirror ack {status.pair} {fresh}`"))
         self._waiting = frozenset(waiting)
+        return told
+
+    def _behind(self, status: PairStatus) -> list[tuple[str, str]]:
+        """What is told when a place falls behind by more than mm_rpo, and when it has caught up."""
+        linked, now = status.link in (Link.LIVE, Link.CATCHING_UP), time.time()
+        late = {
+            passive.host
+            for passive in status.passives
+            if is_late(status.rpo, passive.lag_seconds, linked=linked, seen_at=status.taken_at, now=now)
+        }
+        told = [("behind", f"{host} is behind by more than mm_rpo, {status.rpo:g} s") for host in late - self._late]
+        told += [("in_time", f"{host} is within mm_rpo again") for host in self._late - late]
+        self._late = frozenset(late)
         return told
 
 

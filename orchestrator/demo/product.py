@@ -58,6 +58,9 @@ class Mailmirror:
 
     def __init__(self, inventory: Path, logs: Path) -> None:
         self._command = [sys.executable, "-m", "orchestrator.cli", "-i", str(inventory)]
+        # What a command remembers of an inventory, and where it finds the daemon, is left beside this one too.
+        own = {"XDG_CACHE_HOME": str(inventory.parent / "cache"), "XDG_RUNTIME_DIR": str(inventory.parent)}
+        self._environment = {**environment(), **own, "NO_COLOR": "1"}
         self._log = logs / "mailmirror.log"
         self._run_log = logs / "run.log"
 
@@ -72,7 +75,7 @@ class Mailmirror:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
-                    env={**environment(), "NO_COLOR": "1"},
+                    env=self._environment,
                     start_new_session=True,
                 )
                 leaving.callback(_end, process)
@@ -104,7 +107,7 @@ class Mailmirror:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**environment(), "NO_COLOR": "1"},
+                env=self._environment,
                 start_new_session=True,
             )
         return Following(process, self._run_log)

@@ -24,7 +24,7 @@ from orchestrator.demo.product import Mailmirror
 from orchestrator.demo.site import Site
 from orchestrator.demo.stage import Stage
 from orchestrator.demo.story import Story
-from orchestrator.errors import ConfigError, MailmirrorError, Refused
+from orchestrator.errors import ConfigError, MailmirrorError
 
 FIRST_LETTER = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 LOG_LINES = 8
@@ -35,15 +35,9 @@ class DemoFailed(MailmirrorError):
 
 
 def perform(*, seed: int, keep: bool, out: TextIO = sys.stdout) -> None:
-    """Errors: ConfigError, Refused (it can't be run here), DemoFailed; KeyboardInterrupt once all is cleaned up."""
+    """Errors: ConfigError (it can't be run here), DemoFailed; KeyboardInterrupt once all is cleaned up."""
     if find_spec("aiosmtpd") is None:
         raise ConfigError("the demo needs aiosmtpd, which isn't installed", remedy="pip install 'mailmirror[demo]'")
-    if _dovecot_runs():
-        raise Refused(
-            "a Dovecot runs on this machine, and an agent can't tell that it isn't the server of the demo's mirror, "
-            "whose uidlists it would leave alone",
-            remedy="Run the demo on another machine, or in a container.",
-        )
     story = Story(out)
     with interrupts.once(), ExitStack() as leaving:
         with interrupts.held():
@@ -58,14 +52,6 @@ def perform(*, seed: int, keep: bool, out: TextIO = sys.stdout) -> None:
         except (MailmirrorError, OSError, ValueError, KeyError, SMTPException) as error:
             raise DemoFailed(f"the demo failed: {error}\n{_last_words(site)}", remedy=_where(site, keep)) from error
         story.say(f"{story.proofs} proofs held, in {story.seconds:.0f} s.")
-
-
-def _dovecot_runs(pid_file: Path = Path("/run/dovecot/master.pid")) -> bool:
-    try:
-        pid = int(pid_file.read_text(encoding="ascii"))
-        return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == "dovecot"
-    except (OSError, ValueError):
-        return False
 
 
 def _leave(site: Site, keep: bool, story: Story) -> None:

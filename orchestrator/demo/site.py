@@ -133,7 +133,7 @@ class Site:
 
     def _inventory(self) -> str:
         controller = self.inventory.parent
-        hosts = {
+        hosts: dict[str, dict[str, object]] = {
             host.name: {
                 "mm_place": host.place,
                 "ansible_host": "127.0.0.1",
@@ -144,6 +144,8 @@ class Site:
             }
             for host in self.hosts.values()
         }
+        # A Dovecot that happens to run on this machine has nothing to do with the site, and needn't stop for it.
+        hosts[self.mirror.name]["mm_other_dovecot"] = True
         pair = {
             "vars": {
                 "mm_stores": [str(self.primary.store)],

@@ -240,6 +240,7 @@ def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Stor
         stores=_stores(said.mm_stores) if said.mm_stores else stores,
         python="python3" if python is None or python in _PYTHON_FOUND_BY_ANSIBLE else python,
         forced=said.mm_forced or False,
+        other_dovecot=said.mm_other_dovecot or False,
     )
 
 

@@ -64,6 +64,7 @@ class Host:
     stores: tuple[Store, ...] = ()
     python: str = "python3"
     forced: bool = False  # the key there is bound to a forced command (`agent install`)
+    other_dovecot: bool = False  # a Dovecot that runs there never opens these stores
 
     @property
     def local(self) -> bool:

@@ -28,6 +28,7 @@ DEFAULTS = {
     "mm_audit": "15m",
     "mm_verify": "24h",
     "mm_forced": "false",
+    "mm_other_dovecot": "false",
     "ansible_port": "22",
     "ansible_connection": "ssh",
     "ansible_python_interpreter": "python3",

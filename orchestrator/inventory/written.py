@@ -186,6 +186,9 @@ class HostVars(Connection):
     mm_stores: Annotated[tuple[StoreEntry, ...], Field(min_length=1)] | None = Field(
         None, description="roots here, where they differ from the pair's; in the same order"
     )
+    mm_other_dovecot: bool | None = Field(
+        None, description="a Dovecot that runs here serves other mail and never opens these stores; default false"
+    )
 
 
 class PairVars(Connection):

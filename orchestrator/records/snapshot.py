@@ -1,4 +1,4 @@
-"""How a pair stood last, in a file, so that `status` has an answer while the daemon is down.
+"""How a pair stood last, in a file, so that `status` has an answer while no daemon runs: it and every pass write it.
 
 Invariant: a reader sees one whole snapshot or none (written beside, then renamed). It
 isn't made durable: after a power cut it may be missing, and it is only ever shown as old.
@@ -29,6 +29,23 @@ def write(directory: Path, pair: str, told: dict[str, Any]) -> None:
     beside = target.with_suffix(f".{os.getpid()}.new")
     beside.write_text(json.dumps(told, separators=(",", ":")))
     os.replace(beside, target)
+
+
+def write_trouble(directory: Path, pair: str, told: dict[str, Any], trouble: str, remedy: str) -> None:
+    """Note what went wrong before anything was seen: the rest stays as it was last, or `told` where there was none."""
+    write(directory, pair, {**told, **(read(directory, pair) or {}), "trouble": trouble, "remedy": remedy})
+
+
+def equality(directory: Path, pair: str) -> tuple[float, dict[str, float]]:
+    """When the pair was seen last (0.0: never), and when each of its places was proven equal last, by host."""
+    told = read(directory, pair) or {}
+    seen, known = told.get("taken_at"), told.get("passives")
+    equal = {
+        each["host"]: each["equal_as_of"]
+        for each in (known if isinstance(known, list) else [])
+        if isinstance(each, dict) and isinstance(each.get("equal_as_of"), (int, float)) and "host" in each
+    }
+    return (seen if isinstance(seen, (int, float)) else 0.0), equal
 
 
 def read(directory: Path, pair: str) -> dict[str, Any] | None:

@@ -20,8 +20,8 @@ from typing import NoReturn, Self
 
 from orchestrator import __version__
 from orchestrator.agent import PROTOCOL
-from orchestrator.agent.wire import Decoder, Frame, Garbled, Kind, encode
-from orchestrator.errors import HostUnreachable, LinkLost
+from orchestrator.agent.wire import Bytes, Decoder, Frame, Garbled, Kind, halves
+from orchestrator.errors import AgentFault, HostUnreachable, LinkLost, StillRunning
 from orchestrator.remote.lanes import Branch, Lanes, open_lanes
 from orchestrator.remote.lines import PATIENCE, TICK, Duplex, Line, SocketLine
 from orchestrator.remote.pending import Head, Pending
@@ -30,6 +30,8 @@ READ = 64 << 20
 """Bytes asked for at once."""
 CHUNK = 256 << 10
 """Bytes handed to the stream at once: each chunk that it takes is a sign of life."""
+SMALL = 64 << 10
+"""A blob below this is joined to its head; copying a larger one costs more than a write of its own."""
 GREETING = 20.0
 """Seconds that an agent has for its HELLO; a loaded host starts Python slowly."""
 
@@ -61,6 +63,8 @@ class Conversation:
         self.hello: Head = {}
         self.busy = 0.0  # seconds that the agent's present work item had been running at the last PONG
         self.rtt = 0.0  # seconds, the shortest that a PING took; 0.0 before the first
+        self.widened = False  # lanes were asked for
+        self.narrow = ""  # why there are fewer of them than were wanted
         self.bytes_in = self.bytes_out = 0
         self.lost = threading.Event()
         self.why = ""
@@ -87,13 +91,13 @@ class Conversation:
     # -- what others call
 
     def request(
-        self, verb: str, head: Head | None = None, blob: bytes = b"", *, deflated: bool = False,
+        self, verb: str, head: Head | None = None, blob: Bytes = b"", *, deflated: bool = False,
         timeout: float | None = None,
     ) -> Frame:  # fmt: skip
         """Ask and wait for the reply; raises as `Pending.result` does."""
         return self.start(verb, head, blob, deflated=deflated).result(timeout)
 
-    def start(self, verb: str, head: Head | None = None, blob: bytes = b"", *, deflated: bool = False) -> Pending:
+    def start(self, verb: str, head: Head | None = None, blob: Bytes = b"", *, deflated: bool = False) -> Pending:
         """Ask; the answer is waited for with the Pending. Raises LinkLost, and ValueError for too large a frame."""
         pending = Pending(self.name, verb, next(self._numbers) & 0xFFFFFFFF)
         frame = Frame(Kind.REQUEST, pending.id, {**(head or {}), "verb": verb}, blob, deflated)
@@ -113,26 +117,31 @@ class Conversation:
         Frames arrive in the order in which they were sent, also where bodies go by lanes.
         """
         lanes = self._lanes
-        if lanes and frame.kind is not Kind.PING:
-            frame = frame._replace(head={**frame.head, "seq": next(self._sequence)})
-            if frame.kind is Kind.BODY:
-                return self._by_lane(lanes, frame)
-        return self._by_main(encode(frame))
+        if lanes and frame.kind is Kind.BODY:
+            self._by_lane(lanes, frame)
+        else:
+            self._by_main(frame)
 
-    def _by_main(self, data: bytes) -> None:
+    def _by_main(self, frame: Frame, lanes: Lanes | None = None) -> None:
+        """By the main stream; with `lanes`, the first frame that is numbered, from which on they are used."""
         try:
             with self._speaking:
                 if self.lost.is_set():
                     raise self._loss()
-                self._write(data)
+                # What goes unnumbered must be on its way before the first numbered one, so this is decided in here.
+                self._lanes = lanes or self._lanes
+                self._put(self._numbered(frame) if self._lanes and frame.kind is not Kind.PING else frame)
         except OSError as error:
             self._unwritable(error)
+
+    def _numbered(self, frame: Frame) -> Frame:
+        return frame._replace(head={**frame.head, "seq": next(self._sequence)})
 
     def _by_lane(self, lanes: Lanes, frame: Frame) -> None:
         if self.lost.is_set():
             raise self._loss()
         try:
-            self.bytes_out += lanes.send(frame)
+            self.bytes_out += lanes.send(self._numbered(frame))
             self._progress += 1
         except OSError as error:
             self._unwritable(error)
@@ -157,15 +166,29 @@ class Conversation:
     def widen(self, lanes: int) -> int:
         """Let BODY frames go to the agent over so many channels from now on, in turn; returns how many there are.
 
-        For a far sink: sshd takes 2 MiB ahead on each channel, so one moves 2 MiB per round trip (`rtt`). 0 where there
-        is no way to open more (a local agent). Call it once, before the first body. Raises as `request` does, and
-        HostUnreachable when the host opens no more channels.
+        For a far sink: sshd takes 2 MiB ahead on each channel, so one moves 2 MiB per round trip (`rtt`). Where the
+        host opens fewer, or none, `narrow` says why, and all goes on with what there is. 0 where there is no way to
+        open any (a local agent), and when it was asked before. Raises LinkLost.
         """
-        if self._branch is None or self._lanes is not None:
+        if self.widened:
             return 0
-        token = str(self.request("lane", timeout=GREETING).head.get("token"))
-        self._lanes = open_lanes(lanes, self._branch, token, self.name)
-        return lanes
+        self.widened = True
+        if self._branch is None:
+            return 0
+        try:
+            token = str(self.request("lane", timeout=GREETING).head.get("token"))
+        except (AgentFault, StillRunning) as error:
+            self.narrow = str(error)
+            return 0
+        opened, self.narrow = open_lanes(lanes, self._branch, token, self.name)
+        if opened is None:
+            return 0
+        try:
+            self._by_main(Frame(Kind.NOTICE, 0, {"lanes": len(opened)}), opened)
+        finally:
+            if self.lost.is_set():  # meanwhile; who ended it may not have seen them
+                opened.end()
+        return len(opened)
 
     def close(self) -> None:
         """End it in good order: the agent sees the end of its input and leaves. Idempotent; safe on any thread."""
@@ -209,7 +232,15 @@ class Conversation:
     def _own_hello(self) -> Head:
         return {"controller": __version__, "protocol": PROTOCOL, "heartbeat": self._heartbeat}
 
-    def _write(self, data: bytes) -> None:
+    def _put(self, frame: Frame) -> None:
+        first, blob = halves(frame)
+        if len(blob) < SMALL:
+            self._write(first + blob)
+        else:
+            self._write(first)
+            self._write(blob)
+
+    def _write(self, data: Bytes) -> None:
         if len(data) <= CHUNK:
             self._line.sendall(data)
         else:
@@ -292,6 +323,7 @@ class Conversation:
         self.busy = float(busy) if isinstance(busy, (int, float)) else 0.0
 
     def _ping(self) -> None:
+        self._greeted.wait()  # the time that an agent takes to start isn't a round trip
         for number in itertools.count(1):
             try:
                 self._pinged = (number & 0xFFFFFFFF, time.monotonic())

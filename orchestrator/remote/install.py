@@ -59,25 +59,40 @@ def key_line(host: Host, key: Key, allow: Sequence[str] = ("replication",)) -> s
     return f'restrict,command="exec {shlex.join(words)}" {key.kind} {blob} mailmirror'
 
 
-def install(host: Host, line: str) -> Installed:
+def install(host: Host, line: str, within: float = WITHIN) -> Installed:
     """Lay the agent and the key's line down on the host, over SSH with the host's key as it is now. Idempotent.
+
+    The installer has `within` seconds.
 
     Raises what `ssh.connect` does; NotPermitted when the key that logs in is bound to an agent already.
     """
+    return _have_done(host, "installer.py", _job(line), within)
+
+
+def remove(host: Host, key: Key, within: float = WITHIN) -> Installed:
+    """Take the key's line and the agent's code off the host; its indexes stay. Idempotent. Raises as `install` does.
+
+    `line` of the answer is "removed" or "absent".
+    """
+    job = json.dumps({"blob": base64.b64encode(key.blob).decode()}).encode() + b"\n"
+    return _have_done(host, "remover.py", job, within)
+
+
+def _have_done(host: Host, script: str, job: bytes, within: float) -> Installed:
     trunk = ssh.connect(host)
     try:
-        channel = trunk.run(_command(host.python))
+        channel = trunk.run(_command(host.python, script))
         try:
-            channel.sendall(_job(line))
+            channel.sendall(job)
         except OSError as error:
             raise HostUnreachable(f"{host.name}: the installer takes nothing: {error}") from error
-        return _answer(channel, host.name)
+        return _answer(channel, host.name, within)
     finally:
         trunk.close()
 
 
-def _command(python: str) -> str:
-    text = Path(__file__).with_name("installer.py").read_text(encoding="utf-8")
+def _command(python: str, script: str) -> str:
+    text = Path(__file__).with_name(script).read_text(encoding="utf-8")
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     start = f'import zlib,base64;exec(zlib.decompress(base64.b64decode("{packed}")))'
     return "exec " + shlex.join([*bootstrap.interpreter(python), "-I", "-S", "-c", start])
@@ -91,9 +106,9 @@ def _job(line: str) -> bytes:
     )
 
 
-def _answer(channel: Line, name: str) -> Installed:
+def _answer(channel: Line, name: str, within: float) -> Installed:
     """What the installer says."""
-    deadline, heard = time.monotonic() + WITHIN, b""
+    deadline, heard = time.monotonic() + within, b""
     while MARK not in heard or not heard.endswith(b"\n"):
         if loader.MARK in heard:
             raise NotPermitted(

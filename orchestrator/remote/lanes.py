@@ -1,5 +1,7 @@
 """The controller's end of lanes: several channels of one SSH connection for bodies (see `orchestrator.agent.lanes`).
 
+A host may open fewer than are wanted (sshd's MaxSessions, by default 10): those are used then.
+
 Invariant: a lane that fails takes the conversation with it; a body is never sent twice by two ways.
 """
 
@@ -11,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator.agent.wire import Decoder, Frame, Garbled, Kind, encode
+from orchestrator.agent.wire import Decoder, Frame, Garbled, Kind, halves
 from orchestrator.errors import HostUnreachable
 from orchestrator.remote.lines import Line
 
@@ -28,13 +30,17 @@ class Lanes:
         self._lines = [(line, threading.Lock()) for line in lines]
         self._turns = itertools.count()
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
     def send(self, frame: Frame) -> int:
         """Send a body by the next lane; returns the bytes. Raises OSError, and ValueError for too large a frame."""
-        data = encode(frame)
+        first, blob = halves(frame)
         line, lock = self._lines[next(self._turns) % len(self._lines)]
         with lock:
-            line.sendall(data)
-        return len(data)
+            line.sendall(first)
+            line.sendall(blob)
+        return len(first) + len(blob)
 
     def end(self) -> None:
         for line, _ in self._lines:
@@ -42,18 +48,21 @@ class Lanes:
             line.settle()
 
 
-def open_lanes(count: int, branch: Branch, token: str, name: str) -> Lanes:
-    """So many lanes, begun at once: each takes a few round trips. Raises what `branch` does, and HostUnreachable."""
+def open_lanes(count: int, branch: Branch, token: str, name: str) -> tuple[Lanes | None, str]:
+    """So many lanes, or as many as the host opens; begun at once, since each takes a few round trips.
+
+    None where there is not even one, and why there aren't all.
+    """
     lines: list[Line] = []
-    try:
-        with ThreadPoolExecutor(count, thread_name_prefix=f"{name}: lane") as pool:
-            begun = [pool.submit(lambda: lines.append(_greeted(branch(token), name))) for _ in range(count)]
-        for one in begun:
-            one.result()
-    except BaseException:
-        Lanes(lines).end()
-        raise
-    return Lanes(lines)
+    whys: list[str] = []
+    with ThreadPoolExecutor(count, thread_name_prefix=f"{name}: lane") as pool:
+        begun = [pool.submit(lambda: _greeted(branch(token), name)) for _ in range(count)]
+    for one in begun:
+        try:
+            lines.append(one.result())
+        except HostUnreachable as error:
+            whys.append(str(error))
+    return (Lanes(lines) if lines else None), (whys[0] if whys else "")
 
 
 def _greeted(line: Line, name: str, within: float = GREETING) -> Line:

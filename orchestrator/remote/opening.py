@@ -7,6 +7,7 @@ patient it may be (`ssh.backoff`).
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from orchestrator.remote.lines import ChildLine, Line, agent_command, local_sock
 
 LOCAL_SOCKET = Path("/run/mailmirror-agent/agent.sock")
 """Where the root unit of an agent on this machine listens (design 4)."""
+AGENT = "mailmirror-agent"
+"""What is asked for where the key is bound to a forced command: a word for the host's log, which starts nothing."""
 
 
 def arguments(
@@ -52,6 +55,8 @@ def open_conversation(
     trunk = ssh.connect(host)
 
     def branch(*more: str, alone: bool) -> Line:
+        if host.forced:
+            return _greet_bound(trunk.run(shlex.join([AGENT, *more]), alone=alone), host, code)
         line = trunk.run(bootstrap.command(host.python, [*words, *more], code), alone=alone)
         return bootstrap.greet(line, host.name, code)
 
@@ -63,6 +68,18 @@ def open_conversation(
     except BaseException:
         trunk.close()
         raise
+
+
+def _greet_bound(line: Line, host: Host, code: bootstrap.Archive) -> Line:
+    """The greeting of an agent that stands there already: nothing is shipped to it."""
+    try:
+        return bootstrap.greet(line, host.name, code)
+    except HostUnreachable as error:
+        raise HostUnreachable(
+            str(error),
+            remedy=f"mm_forced says that the key starts the agent on {host.name}. If it doesn't: run `mailmirror agent "
+            "install`, or remove mm_forced.",
+        ) from error
 
 
 def _local(host: Host, words: Sequence[str], socket_path: Path) -> Line:

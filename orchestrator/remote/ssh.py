@@ -17,16 +17,16 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from orchestrator.errors import HostUnreachable, NotPermitted, Refused
 from orchestrator.inventory import Host
-from orchestrator.remote import login
+from orchestrator.remote import login, packets
 from orchestrator.remote.dial import BUSY, dial
 from orchestrator.remote.known_hosts import DEFAULT_PORT, Key, Pins, file_name, pins
 from orchestrator.remote.lines import LAST_WORDS, PATIENCE, TICK, words
@@ -42,6 +42,10 @@ WINDOW = 64 << 20
 """Bytes a host may send us unasked on one channel; the application's own credit is smaller."""
 PACKET = 240 << 10
 """Bytes in one SSH packet that we take; OpenSSH sends up to 256 KiB. At 32 KiB sshd needs two to four times the CPU."""
+HEADROOM = 64
+"""Bytes of a packet that paramiko leaves for what isn't data."""
+AT_ONCE = 512
+"""Buffers handed to the kernel at once: sendmsg(2) takes 1024."""
 AHEAD = 256 << 10
 """Bytes read from the socket at once."""
 BANNER, EXCHANGE, LOGIN, OPEN = 10.0, 15.0, 20.0, 45.0
@@ -66,7 +70,7 @@ def connect(host: Host) -> Trunk:
         raise
     trunk = Trunk(host.name, transport, sock)
     try:
-        with trunk.within(OPEN):
+        with _within(OPEN, trunk.abort):
             _exchange(library, transport, host, pinned)
             login.log_in(library, transport, host)
     except BaseException:
@@ -97,8 +101,9 @@ def _paramiko() -> ModuleType:
 
 def _transport(library: ModuleType, sock: socket.socket, pinned: Pins) -> paramiko.Transport:
     transport: paramiko.Transport = library.Transport(
-        _Socket(sock), default_window_size=WINDOW, default_max_packet_size=PACKET
-    )
+        _Socket(sock), default_window_size=WINDOW, default_max_packet_size=PACKET,
+        packetizer_class=packets.packetizer(library),
+    )  # fmt: skip
     options = transport.get_security_options()
     options.ciphers, options.digests = CIPHERS, DIGESTS
     options.kex = tuple(name for name in options.kex if not name.startswith("diffie-hellman"))
@@ -184,6 +189,18 @@ class _Socket:
         self._at += len(piece)
         return piece
 
+    def send_all(self, buffers: list[bytes | memoryview]) -> None:
+        """Send them in one go, as far as there is room. Raises OSError."""
+        while buffers:
+            try:
+                sent = self._sock.sendmsg(buffers[:AT_ONCE])
+            except TimeoutError:
+                continue  # full; whether the peer still lives is the heartbeat's to say, and it cuts the socket
+            while buffers and sent >= len(buffers[0]):
+                sent -= len(buffers.pop(0))
+            if sent:
+                buffers[0] = memoryview(buffers[0])[sent:]
+
     def close(self) -> None:
         self._sock.close()
 
@@ -198,6 +215,7 @@ class Trunk:
     def __init__(self, name: str, transport: paramiko.Transport, sock: socket.socket) -> None:
         self.name = name
         self._transport, self._sock = transport, sock
+        self._packetizer = cast(packets.Batching, transport.packetizer)
 
     @property
     def cipher(self) -> str:
@@ -205,11 +223,14 @@ class Trunk:
         return str(self._transport.local_cipher)
 
     def run(self, command: str, *, alone: bool = True) -> SshLine:
-        """Start a command there. `alone`: the trunk ends with its line. Raises HostUnreachable."""
+        """Start a command there. `alone`: the trunk ends with its line, else also when the host starts it too late.
+
+        Raises HostUnreachable.
+        """
         try:
-            with self.within(LOGIN):
-                channel = self._transport.open_session(timeout=LOGIN)
-                channel.settimeout(TICK)
+            channel = self._transport.open_session(timeout=LOGIN)
+            channel.settimeout(TICK)
+            with _within(LOGIN, self.abort if alone else channel.close):
                 channel.exec_command(command)
         except (_paramiko().SSHException, OSError, EOFError) as error:
             raise HostUnreachable(
@@ -217,17 +238,21 @@ class Trunk:
             ) from error
         return SshLine(self, channel, alone)
 
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Cut the transport when the block takes longer: paramiko has waits without a deadline."""
-        timer = threading.Timer(seconds, self.abort)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
+    def send_batch(self, channel: paramiko.Channel, data: memoryview) -> int:
+        """Send as much as the channel's window takes now; how many bytes, 0 where it must go another way.
+
+        Raises EOFError, SSHException.
+        """
+        if not self._packetizer.batches:
+            return 0
+        with channel.lock:
+            room = 0 if channel.closed or channel.eof_sent else min(channel.out_window_size, len(data))
+            channel.out_window_size -= room
+        if room:
+            most = channel.out_max_packet_size - HEADROOM
+            # As paramiko's channel does it: without the lock, and waiting while keys are exchanged.
+            self._transport._send_user_message(packets.Batch(channel.remote_chanid, most, data[:room]))  # type: ignore[attr-defined]
+        return room
 
     def abort(self) -> None:
         """Cut it now, from any thread; what is on its way is lost."""
@@ -242,6 +267,19 @@ class Trunk:
         self.abort()
         if self._transport.ident is not None:
             self._transport.join(PATIENCE)
+
+
+@contextmanager
+def _within(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
+    """Cut when the block takes longer: paramiko has waits without a deadline."""
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 class SshLine:
@@ -269,9 +307,11 @@ class SshLine:
         rest = memoryview(data)
         while rest:
             try:
-                sent = self._channel.send(bytes(rest[: self._channel.out_max_packet_size]))
+                sent = self._trunk.send_batch(self._channel, rest)
+                if not sent:  # the window is full, or the cipher takes no batch: paramiko's own way, which waits
+                    sent = self._channel.send(bytes(rest[: self._channel.out_max_packet_size - HEADROOM]))
             except TimeoutError:
-                continue  # the window is full; whether the peer still lives is the reader's to say
+                continue  # whether the peer still lives is the reader's to say
             except (EOFError, _paramiko().SSHException) as error:
                 raise ConnectionResetError(str(error) or CUT) from error
             if not sent:

@@ -73,7 +73,10 @@ def by_message(active: Line, passive: Line) -> list[str]:
     there = {base: row for base, *row in passive.names}
     found = []
     for base in sorted(here.keys() | there.keys()):
-        if base not in there:
+        if base.startswith("/"):
+            where = [name for name, place in (("active", here), ("passive place", there)) if base in place]
+            found.append(f"can't be read on the {' and the '.join(where)}: {base[1:]}")
+        elif base not in there:
             found.append(f"{base}: missing on the passive place")
         elif base not in here:
             found.append(f"{base}: stands on the passive place only")

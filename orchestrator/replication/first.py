@@ -1,4 +1,4 @@
-"""Before the first pass: markers laid down, a plan without acts, what an account comes to.
+"""Before the first pass: markers laid down, or what that would be.
 
 Invariant: nothing here overwrites a marker, and a passive place that holds anything isn't
 marked unless its operator says that it is a copy.
@@ -10,12 +10,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.agent.wire import unpack
 from orchestrator.errors import Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
-from orchestrator.replication.equality import lines
-from orchestrator.replication.flow import PATIENCE, Flow
+from orchestrator.replication.flow import PATIENCE
+from orchestrator.replication.heads import checked
 
 
 def initialise(
@@ -47,7 +46,8 @@ def initialise(
 
 
 def _look(links: Mapping[str, Conversation], host: Host, number: int) -> dict[str, Any]:
-    return links[host.name].request("store.look", {"store": host.stores[number].root}, timeout=PATIENCE).head
+    answer = links[host.name].request("store.look", {"store": host.stores[number].root}, timeout=PATIENCE)
+    return checked(host.name, "store.look", answer.head)
 
 
 def _demand_root(host: Host, root: str, look: dict[str, Any]) -> None:
@@ -69,16 +69,6 @@ def _demand_empty(host: Host, root: str, look: dict[str, Any], identity: str | N
     elif not look["empty"] and not adopt:
         raise Refused(
             f"{root} on {host.name} isn't empty",
-            remedy="If it is a copy of the primary's store, run `mailmirror seed --adopt`; otherwise empty it.",
+            remedy="If it is a copy of the primary's store, run `mailmirror seed --adopt`. Else `mailmirror seed` puts "
+            "it into quarantine and copies everything anew.",
         )
-
-
-def messages_of(flows: Sequence[Flow], account: str) -> int:
-    """How many messages of an account stand on the passive places, by the first of them."""
-    for flow in flows:
-        frame = flow.sink.link.request("sink.digests", {"store": flow.sink.path}, timeout=PATIENCE)
-        found = lines(unpack(frame) or [])
-        count = sum(line.messages for line in found.values() if line.account == account)
-        if count:
-            return count
-    return 0

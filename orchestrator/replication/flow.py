@@ -21,23 +21,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.agent.wire import Frame, Kind, unpack
-from orchestrator.errors import BrokenPromise, LinkLost
+from orchestrator.agent.wire import Frame, unpack
+from orchestrator.errors import AgentFault, LinkLost
 from orchestrator.inventory.model import Pair
-from orchestrator.remote.host import Conversation
 from orchestrator.remote.pending import Pending
 from orchestrator.replication.firewall import Death, judge
+from orchestrator.replication.heads import REMEDY, blamed, checked
 from orchestrator.replication.pace import Pace
 from orchestrator.replication.report import PassiveStatus, Tally, Waiting
+from orchestrator.replication.unasked import CREDIT, End, Unasked
 
 DEPTH = 4
 BATCH_ROWS = 2_000
 BATCH_BYTES = 24 << 20
 FIRST_BYTES = 6 << 20
 """The first batches are small: what is on its way before the link was measured goes uncompressed."""
-CREDIT = 32 << 20
 PERMIT_SECONDS = 5.0
 PERMIT_EVERY = 2.0
+AGAIN_AT_ONCE = 1_000
+MOST_ROUNDS = 1_000
+"""How often one pull begins anew because the passive place wants something to be offered again."""
 PATIENCE = 600.0
 """Seconds that one batch may take. The heartbeat finds a dead peer long before."""
 
@@ -47,15 +50,6 @@ _TALLY = {
     "folders": "folders", "folders_renamed": "folders_renamed", "sidecars": "sidecars", "deleted": "deleted",
     "waiting": "waiting",
 }  # fmt: skip
-
-
-@dataclass
-class End:
-    """One store on one host: its conversation and the path there."""
-
-    host: str
-    link: Conversation
-    path: str
 
 
 class Numbers:
@@ -97,50 +91,18 @@ class Flow:
         self.live = self.dead = 0
         self.whole = False
         self.facts: dict[str, Any] = {}  # what the source last told of itself
-        self.dirty = False  # something changed at the source since the last pull began
-        self._wake = wake
         self._numbers = numbers
         self._group = numbers.next()
         self._trace = trace
-        self._done: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._again: list[Any] = []
         self._flights: deque[Flight] = deque()
-        self._expected: set[int] = set()
         self._permit_at = 0.0
         self._told: dict[str, Any] = {}
         self._pace = Pace()
         self._settled_at = 0.0
         self._settled = 0  # batches
         self._waited = 0.0
-        self._arrived = 0
         self.deletes = True
-        self._unsubscribe = (source.link.subscribe(self._from_source), sink.link.subscribe(self._from_sink))
-
-    # --- frames, on the readers' threads ----------------------------------------------
-
-    def _from_source(self, frame: Frame) -> None:
-        if frame.kind is Kind.BODY:
-            if frame.head.get("b") in self._expected:
-                self._arrived += len(frame.blob)
-                self.sink.link.send(frame)
-        elif frame.kind is Kind.NOTICE and frame.head.get("changed") == self.source.path:
-            self.dirty = True
-            self._wake()
-
-    def _from_sink(self, frame: Frame) -> None:
-        if frame.head.get("store") != self.sink.path:
-            return
-        if frame.kind is Kind.CREDIT and frame.head.get("g") == self._group:
-            self._give_credit(int(frame.head["bytes"]))
-        elif frame.kind is Kind.NOTICE and "done" in frame.head:
-            self._done.put(frame.head)
-        elif frame.kind is Kind.NOTICE and "again" in frame.head:
-            self._again += frame.head["again"]
-            self.dirty = True
-            self._wake()
-
-    def _give_credit(self, count: int) -> None:
-        self.source.link.send(Frame(Kind.CREDIT, 0, {"g": self._group, "bytes": count, "store": self.source.path}))
+        self._unasked = Unasked(source, sink, self._group, wake)
 
     # --- opening ----------------------------------------------------------------------
 
@@ -151,24 +113,31 @@ class Flow:
         origin = {key: facts[key] for key in ("index", "horizon", "head")}
         origin.update(_age(marker))
         told = self._ask_sink(
-            "store.open", side="sink", store_id=marker["store"], source=origin,
+            "store.open", "sink", side="sink", store_id=marker["store"], source=origin,
             undelete=self.pair.undelete, owner=self.pair.owner,
+            other_dovecot=self.pair.hosts[self.sink.host].other_dovecot,
         )  # fmt: skip
         self._note(told)
         self.live, self.dead, self.whole = int(told["live"]), int(told["dead"]), bool(told["whole"])
         if told["again"]:
             self._ask_source("source.again", rows=told["again"])
-        self._give_credit(CREDIT)
+        self._unasked.give_credit(CREDIT)
 
     def close(self) -> None:
-        for unsubscribe in self._unsubscribe:
-            unsubscribe()
+        self._unasked.close()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something changed at the source since the last pull began."""
+        return self._unasked.dirty
 
     def _ask_source(self, verb: str, **head: Any) -> dict[str, Any]:
-        return self.source.link.request(verb, {**head, "store": self.source.path}, timeout=PATIENCE).head
+        answer = self.source.link.request(verb, {**head, "store": self.source.path}, timeout=PATIENCE)
+        return checked(self.source.host, verb, answer.head)
 
-    def _ask_sink(self, verb: str, **head: Any) -> dict[str, Any]:
-        return self.sink.link.request(verb, {**head, "store": self.sink.path}, timeout=PATIENCE).head
+    def _ask_sink(self, verb: str, which: str = "", /, **head: Any) -> dict[str, Any]:
+        answer = self.sink.link.request(verb, {**head, "store": self.sink.path}, timeout=PATIENCE)
+        return checked(self.sink.host, f"{verb} {which}".strip(), answer.head)
 
     # --- the permit -------------------------------------------------------------------
 
@@ -194,13 +163,17 @@ class Flow:
 
     def pull(self, progress: Callable[[], None] | None = None) -> None:
         """Bring over everything that the cursor lacks, until nothing is left. Raises LinkLost, AgentFault."""
+        rounds = 0
         while True:
-            self.dirty = False
+            self._unasked.dirty = False
             before = (self.live, self.dead)
             moved = self._pull_once(progress)
-            if self._again:
-                rows, self._again = self._again, []
-                self._ask_source("source.again", rows=rows)
+            if again := self._unasked.take_again():
+                rounds += 1
+                if rounds > MOST_ROUNDS:
+                    raise AgentFault(f"{self.sink.host}: it asks for the same again and again", remedy=REMEDY)
+                for at in range(0, len(again), AGAIN_AT_ONCE):
+                    self._ask_source("source.again", rows=again[at : at + AGAIN_AT_ONCE])
                 continue
             if not moved or (self.live, self.dead) == before:
                 return
@@ -213,8 +186,9 @@ class Flow:
         try:
             while asked is not None:
                 offer = asked.result(PATIENCE)
-                head = offer.head
-                self.facts["whole"] = head["whole"]
+                head = self._checked_offer(offer.head, live, dead)
+                live = int(head["live"])
+                self.facts.update({key: head[key] for key in ("whole", "messages") if key in head})
                 asked = self._offer(int(head["live"]), dead) if head["more"] else None
                 if not head["changes"] and not head["more"]:
                     self._advance_idle(int(head["live"]))
@@ -231,9 +205,19 @@ class Flow:
                     progress()
         except BaseException:
             self._flights.clear()
-            self._expected.clear()
+            self._unasked.expected.clear()
             raise
         return moved
+
+    def _checked_offer(self, head: dict[str, Any], live: int, dead: int) -> dict[str, Any]:
+        """An offer's head, if it can follow this cursor."""
+        checked(self.source.host, "source.offer", head)
+        if head["live"] < live or head["dead"] < dead or (head["more"] and head["live"] == live):
+            raise AgentFault(
+                f"{self.source.host}: its offer of changes up to {head['live']} doesn't follow {live}",
+                code="garbled", remedy=REMEDY,
+            )  # fmt: skip
+        return head
 
     def _advance_idle(self, live: int) -> None:
         """Nothing was offered up to `live`: every change since the cursor has been overtaken by later ones."""
@@ -256,13 +240,17 @@ class Flow:
         keys = ("batch", "live", "dead", "items", "epoch", "users", "groups")
         ask = {key: head[key] for key in keys} | {"store": self.sink.path, "group": self._group, "hold": hold}
         need = self.sink.link.start("sink.consider", ask, offer.blob, deflated=offer.deflated)
-        answer = need.result(PATIENCE)
+        try:
+            answer = need.result(PATIENCE)
+        except AgentFault as fault:
+            raise blamed(fault, self.source.host, f"{self.sink.host} can't understand its offer") from fault
+        checked(self.sink.host, "sink.consider", answer.head)
         self.status.problems += [str(each) for each in answer.head["refused"]]
         del self.status.problems[:-50]
         self.tally.refused += len(answer.head["refused"])
         fetch = None
         if answer.head["need"]:
-            self._expected.add(number)
+            self._unasked.expected.add(number)
             request = {"store": self.source.path, "batch": number, "group": self._group, "deflate": self._pace.level}
             if self.pair.bandwidth:
                 request["rate"] = self.pair.bandwidth
@@ -288,15 +276,20 @@ class Flow:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                done = self._done.get(timeout=0.25)
+                done = self._unasked.done.get(timeout=0.25)
                 break
             except queue.Empty:
                 self._still_there(flight, deadline)
             self.renew_permit()
-        if int(done["done"]) != flight.number:
-            raise BrokenPromise(f"{self.sink.host} settled batch {done['done']} before batch {flight.number}")
+        checked(self.sink.host, "done", done)
+        if (done["done"], done["live"]) != (flight.number, flight.head["live"]):
+            raise AgentFault(
+                f"{self.sink.host}: it settled batch {done['done']} up to {done['live']}, and batch {flight.number}"
+                f" up to {flight.head['live']} was due",
+                code="garbled", remedy=REMEDY,
+            )  # fmt: skip
         self._flights.popleft()
-        self._expected.discard(flight.number)
+        self._unasked.expected.discard(flight.number)
         self._take(flight, done)
 
     def _still_there(self, flight: Flight, deadline: float) -> None:
@@ -304,7 +297,10 @@ class Flow:
             if link.lost.is_set():
                 raise LinkLost(f"{link.name}: {link.why}")
         if flight.fetch is not None and flight.fetch.done:
-            flight.fetch.result(0)
+            try:
+                flight.fetch.result(0)
+            except AgentFault as fault:
+                raise blamed(fault, self.sink.host, f"{self.source.host} never offered what it wants") from fault
         if time.monotonic() > deadline:
             raise LinkLost(f"{self.sink.host}: a batch wasn't settled within {PATIENCE:g} s")
 
@@ -316,7 +312,7 @@ class Flow:
                 name = _TALLY[key]
                 setattr(self.tally, name, getattr(self.tally, name) + int(count))
                 setattr(self.status.tally, name, getattr(self.status.tally, name) + int(count))
-        self._again += done["again"]
+        self._unasked.once_more(done["again"])
         self.status.problems += [str(each) for each in done["problems"]]
         del self.status.problems[:-50]
         plain = int(done["tally"].get("message_bytes", 0))
@@ -345,7 +341,7 @@ class Flow:
 
         When a copy is adopted, its operator has said so; otherwise the firewall has its say.
         """
-        counts = self._ask_sink("sink.sweep", count_only=True)["unseen"]
+        counts = self._ask_sink("sink.sweep", "count", count_only=True)["unseen"]
         hold: dict[str, str] = {}
         if not adopting:
             self._note(self._ask_sink("sink.status"))
@@ -367,6 +363,13 @@ class Flow:
         self.live = 0
         return count
 
+    def set_aside(self, *, count_only: bool) -> int:
+        """Have the passive place emptied into its quarantine; how many messages. It has to be opened anew then."""
+        if not count_only:
+            self._permit_at = 0.0
+            self.renew_permit()
+        return int(self._ask_sink("sink.set-aside", count_only=count_only)["messages"])
+
     def release(self, account: str) -> int:
         """Apply an account's waiting deletions; how many messages. Raises AgentFault where no permit may be given."""
         self._permit_at = 0.0
@@ -383,8 +386,10 @@ class Flow:
         live = self.live
         while True:
             offer = self._offer(live, self.dead).result(PATIENCE)
+            self._checked_offer(offer.head, live, self.dead)
             head = {"store": self.sink.path, "items": offer.head["items"]}
             told = self.sink.link.request("sink.plan", head, offer.blob, deflated=offer.deflated, timeout=PATIENCE).head
+            checked(self.sink.host, "sink.plan", told)
             for name, count in told["tally"].items():
                 setattr(tally, name, getattr(tally, name) + int(count))
             live = int(offer.head["live"])
@@ -396,8 +401,8 @@ class Flow:
         status = self.status
         status.connected = True
         status.waiting = [
-            Waiting(waiting_id(self.sink.path, str(account)), str(account), int(n), str(why), float(since))
-            for account, n, why, since in told["waiting"]
+            Waiting(waiting_id(self.sink, str(account), n, last), str(account), int(n), str(why), float(since))
+            for account, n, why, since, last in told["waiting"]
         ]
         status.sidecars_wait = int(told["sidecars_wait"])
         status.watermark = told["watermark"] if told["watermark"] is not None else status.watermark
@@ -424,6 +429,10 @@ def _age(marker: dict[str, Any]) -> dict[str, Any]:
     return {key: marker[key] for key in ("epoch", "generation", "nonce")}
 
 
-def waiting_id(store: str, account: str) -> str:
-    """A short name for an account's waiting deletions, the same until they are released."""
-    return hashlib.sha256(f"{store}\0{account}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
+def waiting_id(sink: End, account: str, count: int, last: float) -> str:
+    """A short name for what of an account waits on a place: another deletion, or one less, makes it another.
+
+    `last` is when the newest of them began to wait; so no two waves of an account have the same name.
+    """
+    wave = f"{sink.host}\0{sink.path}\0{account}\0{count}\0{last!r}"
+    return hashlib.sha256(wave.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -3,8 +3,8 @@
 On a fast link compressing costs more than it saves; on a slow one it is the other way round. The
 link is what is slow when bodies come in below what a single core deflates while both ends wait:
 the source to send (for credit, or blocked in writing), the passive place for something to come.
-A busy host or a slow disk looks different: there one of the two is at work. Then a trial with
-compression is made, and the better of the two rates stays.
+A busy host or a slow disk looks different: there one of the two is at work. When the recent
+samples say so together, a trial with compression is made, and the better of the two rates stays.
 
 Invariant: a decision follows from the samples alone.
 """
@@ -16,9 +16,13 @@ from dataclasses import dataclass, field
 SLOW_LINK = 24e6
 """Bytes a second: below it a core that deflates at this level keeps up with the link."""
 LEVEL = 5
-WAITED_SHARE = 0.4
+WAITED_SHARE = 0.35
 SAMPLE_BYTES = 4 << 20
 """What has to come in before a rate means anything."""
+AT_LEAST = 2
+"""So many samples have to say together that the link is slow: on a busy host a single one often does."""
+FADE = 0.5
+"""What a sample weighs against the one after it."""
 RETRY_SAMPLES = 64
 """After so many samples the other way is tried again: links change."""
 
@@ -31,6 +35,7 @@ class Pace:
     plain: float = 0.0
     deflated: float = 0.0
     _since: int = field(default=0, repr=False)
+    _recent: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), repr=False)  # bytes, seconds, seconds waited
 
     def sample(self, plain_bytes: int, seconds: float, waited_seconds: float, level: int) -> int:
         """Take a sample and answer the level to use: bytes of bodies as they are on disk, the seconds
@@ -48,10 +53,18 @@ class Pace:
             self.plain = rate
             better_known = self.deflated > rate
             untried = not self.deflated or self._since >= RETRY_SAMPLES
-            if rate < SLOW_LINK and waited_seconds > WAITED_SHARE * seconds and (untried or better_known):
+            if self._is_slow(plain_bytes, seconds, waited_seconds) and (untried or better_known):
                 self._switch(LEVEL)
         return self.level
+
+    def _is_slow(self, *sample: float) -> bool:
+        """Take a sample without compression, and say whether the recent ones together tell of a slow link."""
+        recent = [FADE * was + now for was, now in zip(self._recent, sample, strict=True)]
+        self._recent = (recent[0], recent[1], recent[2])
+        taken, seconds, waited = self._recent
+        return self._since >= AT_LEAST and taken < SLOW_LINK * seconds and waited > WAITED_SHARE * seconds
 
     def _switch(self, level: int) -> None:
         self.level = level
         self._since = 0
+        self._recent = (0.0, 0.0, 0.0)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from orchestrator.agent.wire import unpack
 from orchestrator.replication import equality
-from orchestrator.replication.flow import PATIENCE, End, Flow
+from orchestrator.replication.flow import PATIENCE, Flow
+from orchestrator.replication.heads import checked, content
 from orchestrator.replication.report import Difference, VerifyReport
+from orchestrator.replication.unasked import End
 
 TRIES = 8
 
@@ -52,7 +53,7 @@ def _still_lines(flow: Flow) -> tuple[dict[str, equality.Line], dict[str, equali
 
 def _digests(end: End, verb: str, **more: Any) -> tuple[dict[str, Any], dict[str, equality.Line]]:
     frame = end.link.request(verb, {"store": end.path, **more}, timeout=PATIENCE)
-    return frame.head, equality.lines(unpack(frame) or [])
+    return checked(end.host, verb, frame.head), equality.lines(content(end.host, "lines", frame) or [])
 
 
 def _deep(flow: Flow, active: dict[str, equality.Line]) -> list[Difference]:

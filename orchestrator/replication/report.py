@@ -66,7 +66,7 @@ class Progress:
 class Waiting:
     """Deletions of one account that are held back, and why."""
 
-    id: str
+    id: str  # of just these: it is another one as soon as there are more or fewer
     account: str
     count: int
     reason: str
@@ -111,6 +111,8 @@ class PairStatus:
     bytes_received: int = 0
     bytes_sent: int = 0
     taken_at: float = 0.0
+    rpo: float = 0.0  # the lag that is still good (mm_rpo); 0.0 when it isn't known
+    seen_by: str = ""  # the verb that looked: run for the daemon
 
 
 @dataclass

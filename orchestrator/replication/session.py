@@ -10,23 +10,22 @@ It decides nothing about when to reconnect.
 
 from __future__ import annotations
 
-import fnmatch
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from orchestrator.agent.wire import unpack
-from orchestrator.errors import AgentFault, LinkLost, NothingToDo, OperatorError, Refused
+from orchestrator.errors import AgentFault, LinkLost, NothingToDo, Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
-from orchestrator.replication import first, proof
-from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, End, Flow, Numbers, Trace
+from orchestrator.replication import first, orders, proof, trouble, width
+from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, Flow, Numbers, Trace
+from orchestrator.replication.heads import checked
 from orchestrator.replication.report import (
-    Deleted,
     Link,
     PairStatus,
     PassiveStatus,
@@ -37,12 +36,8 @@ from orchestrator.replication.report import (
     UndeleteReport,
     VerifyReport,
 )
+from orchestrator.replication.unasked import End
 
-REFUSALS = frozenset(
-    ("no-marker", "other-store", "wrong-role", "older-generation", "older-epoch", "root-changed", "foreign", "marker",
-     "not-allowed", "no-root", "marked", "owner")
-)  # fmt: skip
-MAX_FOUND = 1_000
 Event = Callable[[str, str], None]
 
 
@@ -74,6 +69,7 @@ class Session:
         self._requests: SimpleQueue[Callable[[], None]] | None = None
         self._equal_as_of: dict[str, float] = {}
         self._watching = ""
+        self._seen_at = 0.0
         self._last = PairStatus(pair.name)
         self._bytes_before = self._wire_bytes()
 
@@ -93,24 +89,30 @@ class Session:
         if self._flows and self._watching == watch:
             return
         self._watching = watch
-        for flow in self._all_flows():
-            flow.close()
-        self._flows, self._facts = {}, []
+        self._shut()
         try:
             for number, store in enumerate(self._active.stores):
                 self._facts.append(self._open_source(store.root, store.accounts, watch))
                 for host in self._passives:
                     self._flows.setdefault(host.name, []).append(self._open_flow(host, number))
+            self._seen_at = time.time()
         except AgentFault as fault:
             self._flows, self._facts = {}, []
-            raise refused(fault) from fault
+            raise trouble.told(fault) from fault
+
+    def _shut(self) -> None:
+        """Let go of every store; the next `_open` opens them anew."""
+        for flow in self._all_flows():
+            flow.close()
+        self._flows, self._facts = {}, []
 
     def _open_source(self, root: str, accounts: str | None, watch: str) -> dict[str, Any]:
         head = {
             "store": root, "side": "source", "accounts": accounts, "watch": watch,
             "services": sorted(set(self.pair.services.values())),
         }  # fmt: skip
-        return self._links[self._active.name].request("store.open", head, timeout=PATIENCE).head
+        answer = self._links[self._active.name].request("store.open", head, timeout=PATIENCE)
+        return checked(self._active.name, "store.open source", answer.head)
 
     def _open_flow(self, host: Host, number: int) -> Flow:
         source = End(self._active.name, self._links[self._active.name], self._active.stores[number].root)
@@ -150,17 +152,21 @@ class Session:
         before = self._wire_bytes()
         self._open(self._watching or "poll")
         try:
-            self._audit()
             for flow in self._all_flows():
                 flow.deletes = deletes
                 flow.tally = Tally()
+            tell = self._teller(progress, began, "comparing" if adopt else "copying")
+            if not dry_run and not adopt:
+                self._first_copy(tell)
+            self._audit()
             if dry_run:
                 for flow in self._all_flows():
                     flow.tally = flow.plan()
             else:
-                self._each_place(lambda flows: self._pass(flows, progress, began, adopt))
-        except AgentFault as fault:
-            raise refused(fault) from fault
+                self._each_place(lambda flows: self._pass(flows, tell, adopt))
+                self._refresh()
+        except (AgentFault, LinkLost) as error:
+            raise trouble.told(error) from error
         finally:
             for flow in self._all_flows():
                 flow.deletes = True
@@ -175,11 +181,25 @@ class Session:
             for host, flows in self._flows.items()
         ]  # fmt: skip
 
-    def _audit(self) -> None:
-        """Have the source look at every folder."""
+    def _first_copy(self, tell: Callable[[Flow], None]) -> None:
+        """Where nothing is on a passive place yet, begin to copy while the source is still being read."""
+
+        def act(flows: list[Flow]) -> None:
+            for flow in flows:
+                if not flow.live:
+                    flow.pull(partial(tell, flow))
+
+        if any(not flow.live for flow in self._all_flows()):
+            self._audit(survey=True)
+            self._each_place(act)
+
+    def _audit(self, survey: bool = False) -> None:
+        """Have the source look at every folder; for a `survey` of a store that was never read, at every directory."""
         link = self._links[self._active.name]
         for number, store in enumerate(self._active.stores):
-            facts = link.request("source.audit", {"store": store.root}, timeout=PATIENCE).head
+            head = {"store": store.root, "survey": survey}
+            facts = link.request("source.audit", head, timeout=PATIENCE).head
+            checked(self._active.name, "source.audit", facts)
             if facts["foreign"]:
                 path, kind = facts["foreign"][0]
                 raise Refused(
@@ -190,27 +210,31 @@ class Session:
             for flows in self._flows.values():
                 flows[number].facts = facts
 
-    def _pass(self, flows: list[Flow], progress: Callable[[Progress], None] | None, began: float, adopt: bool) -> None:
+    def _pass(self, flows: list[Flow], tell: Callable[[Flow], None], adopt: bool) -> None:
         for flow in flows:
             if adopt and not flow.whole:
                 flow.adopt()
-            total = int(flow.facts["messages"])
-            phase = "comparing" if adopt else "copying"
-
-            def tell(flow: Flow = flow, total: int = total, phase: str = phase) -> None:
-                if progress is not None:
-                    done = flow.tally
-                    progress(
-                        Progress(
-                            phase, done.messages + done.linked + done.renamed, total, done.message_bytes, 0,
-                            time.monotonic() - began,
-                        )
-                    )  # fmt: skip
-
-            flow.pull(tell)
+            flow.pull(partial(tell, flow))
             if not flow.whole and flow.may_delete:
                 flow.sweep(adopt)
-            tell()
+            tell(flow)
+
+    def _teller(self, progress: Callable[[Progress], None] | None, began: float, phase: str) -> Callable[[Flow], None]:
+        """What is called after each batch of a flow."""
+
+        def tell(flow: Flow) -> None:
+            self._widen(flow)
+            if progress is not None:
+                done, total = flow.tally, int(flow.facts["messages"])
+                count = done.messages + done.linked + done.renamed
+                progress(Progress(phase, count, total, done.message_bytes, 0, time.monotonic() - began))
+
+        return tell
+
+    def _widen(self, flow: Flow) -> None:
+        narrow = width.widen(flow.sink.link)
+        if narrow:
+            self._tell("lanes", narrow)
 
     def _each_place(self, act: Callable[[list[Flow]], None]) -> None:
         """Act on each passive place's flows; several places side by side."""
@@ -236,8 +260,10 @@ class Session:
         try:
             self._open(self.pair.watch)
             self._link = Link.CATCHING_UP
+            self._first_copy(partial(self._between, stop))
             self._audit()
             self._round(stop, first_time=True)
+            self._refresh()
             self._link = Link.LIVE
             refresh_at = 0.0
             while not stop.is_set():
@@ -250,10 +276,10 @@ class Session:
                     refresh_at = time.monotonic() + PERMIT_EVERY
         except AgentFault as fault:
             self._link = Link.REFUSED
-            raise refused(fault) from fault
-        except LinkLost:
+            raise trouble.told(fault) from fault
+        except LinkLost as loss:
             self._link = Link.CONNECTING
-            raise
+            raise trouble.told(loss) from loss
         finally:
             self._requests = None
 
@@ -271,19 +297,31 @@ class Session:
             for flow in flows:
                 flow.renew_permit()
                 if first_time or flow.dirty or (flow.status.pending and flow.may_delete):
-                    flow.pull(lambda: _halt(stop))
+                    flow.pull(partial(self._between, stop, flow))
                     flow.status.pending = 0
                     if not flow.whole and flow.may_delete:
                         flow.sweep(adopting=False)
 
         self._each_place(act)
 
+    def _between(self, stop: threading.Event, flow: Flow) -> None:
+        if stop.is_set():
+            raise LinkLost("The daemon is stopping.")
+        self._widen(flow)
+
     def _refresh(self) -> None:
         for flow in self._all_flows():
             flow.refresh()
         self._facts = [flow.facts for flow in next(iter(self._flows.values()))]
+        self._seen_at = time.time()
 
     # --- telling ----------------------------------------------------------------------
+
+    def look(self) -> PairStatus:
+        """How the pair stands now: every place is asked. Raises as a pass does."""
+        self._open(self._watching or "poll")
+        self._refresh()
+        return self.status()
 
     def status(self) -> PairStatus:
         """How the pair stands, as last told. From any thread, at once."""
@@ -291,7 +329,8 @@ class Session:
         received, sent = self._wire_bytes()
         last = PairStatus(
             self.pair.name, link=self._link, active=self._active.name, trouble=self._trouble, remedy=self._remedy,
-            not_used=list(self.pair.not_used), bytes_received=received, bytes_sent=sent, taken_at=time.time(),
+            not_used=list(self.pair.not_used), bytes_received=received, bytes_sent=sent, taken_at=self._seen_at,
+            rpo=self.pair.rpo,
         )  # fmt: skip
         if facts:
             last.watch = str(facts[0]["watch"])
@@ -336,7 +375,7 @@ class Session:
             self._audit()
             reports = [proof.verify(self.pair.name, host, flows, deep) for host, flows in self._flows.items()]
         except AgentFault as fault:
-            raise refused(fault) from fault
+            raise trouble.told(fault) from fault
         self._equal_as_of.update({report.host: report.taken_at for report in reports if report.equal})
         return reports
 
@@ -347,7 +386,7 @@ class Session:
         try:
             done = first.initialise(self.pair, self._links, self._active, self._passives, adopt=adopt, dry_run=dry_run)
         except AgentFault as fault:
-            raise refused(fault) from fault
+            raise trouble.told(fault) from fault
         if not done:
             raise NothingToDo(
                 f"{self.pair.name} is initialised already.", remedy="Run `mailmirror sync` or `mailmirror run`."
@@ -357,69 +396,38 @@ class Session:
     def undelete(self, chosen: Selection, *, dry_run: bool = False) -> list[UndeleteReport]:
         """Bring deleted messages back out of the quarantine of each passive place, as waiting deletions."""
         self._open(self._watching or "poll")
-        reports = []
-        for host, flows in self._flows.items():
-            report = UndeleteReport(self.pair.name, host, 0, 0, planned=dry_run)
-            for flow in flows:
-                frame = flow.sink.link.request("sink.undelete", {"store": flow.sink.path}, timeout=PATIENCE)
-                rows = [row for row in unpack(frame) or [] if _is_chosen(chosen, row)]
-                report.chosen += len(rows)
-                report.chosen_bytes += sum(int(row[6]) for row in rows)
-                report.found += [
-                    Deleted(str(row[2]), str(row[3]), str(row[5]), int(row[6]), float(row[1])) for row in rows
-                ]
-                if rows and not dry_run:
-                    wanted = [int(row[0]) for row in rows]
-                    for at in range(0, len(wanted), 2_000):
-                        head = {"store": flow.sink.path, "restore": wanted[at : at + 2_000]}
-                        done = flow.sink.link.request("sink.undelete", head, timeout=PATIENCE)
-                        report.restored += int(done.head["restored"])
-                    flow.refresh()
-            del report.found[MAX_FOUND:]
-            reports.append(report)
-        return reports
+        return orders.undelete(self.pair.name, self._flows, chosen, dry_run=dry_run)
 
     def release(self, waiting: str) -> int:
-        """Let the waiting deletions of this id through; how many. Raises OperatorError for an unknown id."""
+        """Let the waiting deletions of this id through; how many. Raises Refused when it isn't what waits now."""
         self._open(self._watching or "poll")
         self._audit()
-        for flow in self._all_flows():
-            flow.refresh()
-            for each in flow.status.waiting:
-                if each.id == waiting:
-                    return flow.release(each.account)
-        raise OperatorError(
-            f"{self.pair.name} has no waiting deletions {waiting!r}.",
-            remedy="`mailmirror status` lists them with their ids.",
-        )
+        return orders.release(self.pair.name, self._flows, waiting)
+
+    def set_aside(self, *, dry_run: bool = False) -> list[str]:
+        """Empty each passive place into its quarantine, so that the next pass makes it anew; sentences."""
+        self._shut()  # so that every marker is looked at again, now
+        self._open(self._watching or "poll")
+        self._audit()
+        try:
+            return orders.set_aside(self._flows, dry_run=dry_run)
+        except AgentFault as fault:
+            raise trouble.told(fault) from fault
+        finally:
+            if not dry_run:
+                self._shut()
 
     def retire(self, account: str, *, dry_run: bool = False) -> int:
         """Let a vanished account's deletion through; how many messages. Raises Refused while it is there."""
         self._open(self._watching or "poll")
         self._audit()
-        for number, store in enumerate(self._active.stores):
-            if account in self._facts[number]["missing"]:
-                if dry_run:
-                    return first.messages_of([flows[number] for flows in self._flows.values()], account)
-                head = {"store": store.root, "account": account}
-                link = self._links[self._active.name]
-                count = int(link.request("source.retire", head, timeout=PATIENCE).head["messages"])
-                for flows in self._flows.values():
-                    flows[number].pull()
-                    flows[number].refresh()
-                    for each in flows[number].status.waiting:
-                        if each.account == account:
-                            flows[number].release(account)
-                return count
+        for number, facts in enumerate(self._facts):
+            if account in facts["missing"]:
+                return orders.retire([flows[number] for flows in self._flows.values()], account, dry_run=dry_run)
         raise Refused(
             f"The account {account} hasn't vanished on {self._active.name}.",
             remedy="Remove it there first; `mailmirror status` lists vanished accounts.",
         )
-
-
-def refused(fault: AgentFault) -> AgentFault | Refused:
-    """An agent's fault as what it is: a safety rule's refusal, or trouble."""
-    return Refused(str(fault), remedy=fault.remedy) if fault.code in REFUSALS else fault
 
 
 def _sum(tallies: Any) -> Tally:
@@ -428,22 +436,6 @@ def _sum(tallies: Any) -> Tally:
         for name, value in vars(tally).items():
             setattr(total, name, getattr(total, name) + value)
     return replace(total)
-
-
-def _is_chosen(chosen: Selection, row: Sequence[Any]) -> bool:
-    _, at, account, folder, what, name, _ = row
-    return (
-        what == 0
-        and (not chosen.account or fnmatch.fnmatchcase(str(account), chosen.account))
-        and (not chosen.pattern or fnmatch.fnmatchcase(f"{folder}/{str(name).split(':', 1)[0]}", chosen.pattern))
-        and (chosen.since is None or float(at) >= chosen.since)
-        and (chosen.until is None or float(at) < chosen.until)
-    )
-
-
-def _halt(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise LinkLost("The daemon is stopping.")
 
 
 def _nothing() -> None:

@@ -13,12 +13,14 @@ import json
 import socket
 import struct
 
+from orchestrator.web import unixpath
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-HEADER = struct.Struct(">IHBBI")
+HEADER = struct.Struct(">IIBBI")
 REQUEST, REPLY, FAULT, NOTICE = 2, 3, 4, 7
 MAX_PAYLOAD = 8 << 20
 CONNECT_WITHIN = 2.0  # seconds
@@ -52,7 +54,8 @@ def ask(path: str, request: dict[str, Any], on_notice: Callable[[Any], None] | N
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(CONNECT_WITHIN)
         try:
-            connection.connect(path)
+            with unixpath.reachable(path) as reachable:
+                connection.connect(reachable)
         except (FileNotFoundError, ConnectionRefusedError, TimeoutError) as error:
             raise NobodyListens(error.errno, f"no daemon listens on {path}") from error
         with contextlib.suppress(ConnectionError):  # who is turned away unheard was told why: that is read below

@@ -31,6 +31,7 @@ from typing import Any
 from orchestrator.agent.wire import Decoder, Frame, Garbled, Kind, encode
 from orchestrator.errors import MailmirrorError, NotPermitted, TryAgain, UsageError
 from orchestrator.records.lock import state_dir
+from orchestrator.web import unixpath
 from orchestrator.web.desk import Caller, Json, Outlet
 
 log = logging.getLogger(__name__)
@@ -171,7 +172,8 @@ def _listen(path: Path) -> socket.socket:
         os.fchmod(
             listener.fileno(), 0o660
         )  # Linux gives the file the mode of the socket's inode: never wider for a moment
-        listener.bind(str(path))
+        with unixpath.reachable(str(path)) as reachable:
+            listener.bind(reachable)
         os.chmod(path, 0o660)
         listener.listen(MAX_CONNECTIONS)
     except PermissionError as error:
@@ -180,7 +182,7 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UsageError(
-            f"{path} can't be listened on: {error}.", remedy="Set a shorter mm_state_dir, or mend it."
+            f"{path} can't be listened on: {error}.", remedy="Mend mm_state_dir, or name another."
         ) from error
     except MailmirrorError:
         listener.close()
@@ -200,7 +202,8 @@ def _somebody_listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
-            probe.connect(str(path))
+            with unixpath.reachable(str(path)) as reachable:
+                probe.connect(reachable)
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except TimeoutError:

@@ -10,15 +10,17 @@ The desk does no replication itself: work on a pair is handed to that pair's thr
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.errors import TryAgain, UsageError
+from orchestrator.records import history
 from orchestrator.replication.report import PairStatus, Progress, Selection
 from orchestrator.web.replicates import Replicates
 
@@ -64,6 +66,10 @@ class Caller:
     gid: int
 
 
+Note = Callable[[str, str, str, Caller, Mapping[str, Json]], None]
+"""(pair, verb, reason, who asks, what of it): see `records.history`."""
+
+
 class Events:
     """What happens, told to all who listen. A listener that doesn't keep up loses the oldest."""
 
@@ -91,10 +97,11 @@ class Events:
 
 
 class Desk:
-    """Answers requests about the pairs that this daemon attends to."""
+    """Answers requests about the pairs that this daemon attends to. `note` keeps an order before it is carried out."""
 
-    def __init__(self, pairs: Mapping[str, Attends], events: Events) -> None:
+    def __init__(self, pairs: Mapping[str, Attends], events: Events, note: Note | None = None) -> None:
         self._pairs = pairs
+        self._note = note
         self._events = events
         self.stopping = threading.Event()
         self._verbs: dict[str, Callable[[Request, Outlet], Json]] = {
@@ -104,6 +111,7 @@ class Desk:
             "undelete": self._undelete,
             "release": self._release,
             "retire": self._retire,
+            "seed": self._seed,
             "retry": self._retry,
             "subscribe": self._subscribe,
         }
@@ -118,8 +126,21 @@ class Desk:
                 f"The daemon knows no verb {verb[:40]!r}.", remedy="Use the same version for both, or see `--help`."
             )
         if verb not in ("status", "subscribe"):
-            log.info("asked to %s uid=%d pid=%d pair=%s", verb, caller.uid, caller.pid, request.text("pair", "-"))
+            self._keep(verb, request, caller)
         return work(request, outlet)
+
+    def _keep(self, verb: str, request: Request, caller: Caller) -> None:
+        """Log who asks for what and why; an order goes into the pair's history too."""
+        reason, planned = request.text("reason", ""), request.truth("dry_run")
+        log.info(
+            "asked to %s%s uid=%d pid=%d pair=%s%s",
+            verb, " (dry run)" if planned else "", caller.uid, caller.pid, request.text("pair", "-"),
+            f" reason={json.dumps(reason)}" if reason else "",
+        )  # fmt: skip
+        if self._note and verb in history.CHANGING and not planned:
+            name = request.text("pair", "") or next(iter(self._pairs), "")
+            if name in self._pairs:  # else the verb says what is wrong
+                self._note(name, verb, reason, caller, request.told(history.NOTED))
 
     def statuses(self, name: str = "") -> list[PairStatus]:
         """How the pairs stand, or the one that is named."""
@@ -162,6 +183,16 @@ class Desk:
         pair = self._one(request)
         count = pair.call(lambda session: session.retire(account, dry_run=dry_run), request.seconds("timeout"))
         return {"account": account, "messages": count, "planned": dry_run}
+
+    def _seed(self, request: Request, outlet: Outlet) -> Json:
+        dry_run, progress = request.truth("dry_run"), Throttle(outlet)
+
+        def work(session: Replicates) -> Json:
+            aside = list(session.set_aside(dry_run=dry_run))
+            reports = [] if dry_run else [asdict(report) for report in session.sync(progress)]
+            return {"aside": aside, "reports": reports}
+
+        return self._one(request).call(work, request.seconds("timeout"))
 
     def _retry(self, request: Request, outlet: Outlet) -> Json:
         self._one(request).poke()
@@ -230,6 +261,11 @@ class Request:
         if not isinstance(value, bool):
             raise UsageError(f"The request's {name!r} has to be true or false.")
         return value
+
+    def told(self, names: Sequence[str]) -> dict[str, Json]:
+        """Those of the named fields that say something plain."""
+        plain = (str, int, float)
+        return {name: self._fields[name] for name in names if isinstance(self._fields.get(name), plain)}
 
     def seconds(self, name: str) -> float | None:
         value = self._fields.get(name)

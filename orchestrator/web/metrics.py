@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from wsgiref.simple_server import WSGIServer
 
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
+from orchestrator.replication.lateness import is_late
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.telemetry import METRICS
 
@@ -96,6 +98,8 @@ def _of_pair(status: PairStatus) -> Iterator[Sample]:
     if status.watch:
         yield "mailmirror_watch_info", (*pair, status.watch), 1.0
     yield "mailmirror_permit_open", pair, status.permit_open
+    if status.rpo:
+        yield "mailmirror_rpo_seconds", pair, status.rpo
     yield "mailmirror_unstable_folders", pair, status.unstable_folders
     yield "mailmirror_missing_accounts", pair, len(status.missing_accounts)
     yield "mailmirror_epoch", pair, status.epoch
@@ -109,7 +113,10 @@ def _of_pair(status: PairStatus) -> Iterator[Sample]:
 def _of_passive(status: PairStatus, passive: PassiveStatus) -> Iterator[Sample]:
     host = (status.pair, passive.host)
     lag = math.nan if passive.lag_seconds is None else passive.lag_seconds
-    yield "mailmirror_link_up", host, passive.connected and status.link in (Link.LIVE, Link.CATCHING_UP)
+    linked = passive.connected and status.link in (Link.LIVE, Link.CATCHING_UP)
+    yield "mailmirror_link_up", host, linked
+    late = is_late(status.rpo, passive.lag_seconds, linked=linked, seen_at=status.taken_at, now=time.time())
+    yield "mailmirror_rpo_exceeded", host, late
     yield "mailmirror_replication_lag_seconds", host, lag
     yield "mailmirror_replication_pending_changes", host, passive.pending
     if passive.watermark is not None:

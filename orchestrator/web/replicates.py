@@ -54,6 +54,9 @@ class Replicates(Protocol):
     def status(self) -> PairStatus:
         """How the pair stands, as last told. From any thread, at once."""
 
+    def look(self) -> PairStatus:
+        """How the pair stands now: every place is asked."""
+
     def verify(self, deep: bool = False) -> Sequence[VerifyReport]:
         """Compare both ends; `deep` reads the bodies too."""
 
@@ -63,11 +66,17 @@ class Replicates(Protocol):
         `adopt` marks a passive place although it holds something: its operator says that it is a copy.
         """
 
+    def set_aside(self, *, dry_run: bool = False) -> Sequence[str]:
+        """Empty each passive place into its quarantine, so that the next pass makes it anew; sentences.
+
+        Raises Refused while the source is in doubt.
+        """
+
     def undelete(self, chosen: Selection, *, dry_run: bool = False) -> Sequence[UndeleteReport]:
         """Bring deleted messages back out of the quarantine of each passive place."""
 
     def release(self, waiting: str) -> int:
-        """Let the waiting deletions of this id through; how many. Raises OperatorError for an unknown id."""
+        """Let the waiting deletions of this id through; how many. Raises Refused when it isn't what waits now."""
 
     def retire(self, account: str, *, dry_run: bool = False) -> int:
         """Let a vanished account's deletion through; how many messages. Raises Refused while it is there."""

@@ -172,7 +172,7 @@ class _Slow:
 
 class _SlowGate(pairs.Gate):
     def guard(self, line: Line) -> Line:
-        return _Slow(line, 10e6)
+        return _Slow(line, 15e6)
 
 
 @pytest.mark.issue("2.5 compression chosen by measuring: off on a fast link, on for a slow one")
@@ -180,7 +180,7 @@ class _SlowGate(pairs.Gate):
     ("gate", "rows", "size", "deflates"),
     [
         pytest.param(pairs.Gate(), ROWS, 10_000, False, id="fast"),
-        pytest.param(_SlowGate(), 3 * ROWS, 2_200, True, id="slow"),
+        pytest.param(_SlowGate(), 8 * ROWS, 2_200, True, id="slow"),
     ],
 )
 def test_bodies_are_compressed_on_a_slow_link_only(

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from orchestrator.agent.beneath import Root
+from orchestrator.agent.bundle import BUNDLE
 from orchestrator.agent.log import Log
-from orchestrator.agent.offer import BUNDLE, Offers
+from orchestrator.agent.offer import Offers, Wanted
 from orchestrator.agent.scan import Scanner
 from orchestrator.agent.serve import Answer, Desk, Fault, Outlet, Work
 from orchestrator.agent.wire import Decoder, Frame, Kind, inflate, pack, unpack
@@ -50,7 +51,7 @@ class Offering:
             time.sleep(self.scanner.step() or 0.0)
 
     def offer(self, live: int = 0, dead: int = 0, rows: int = 100, size: int = 1 << 20, number: int = 1) -> Answer:
-        return self.offers.offer(number, live, dead, rows, size, True)
+        return self.offers.offer(Wanted(number, live, dead, rows, size, True), unfinished=False)
 
     def fetch(self, wanted: dict[str, Any], number: int = 1, level: int = 0) -> Work:
         blob, deflated = pack(wanted)
@@ -128,7 +129,7 @@ def test_bodies_come_whole_in_bundles_and_large_ones_in_parts(offering: Offering
     for frame in frames:
         at = 0
         for item, size in zip(frame.head.get("w", [])[::2], frame.head.get("w", [])[1::2], strict=True):
-            pieces[item] = frame.blob[at : at + size]
+            pieces[item] = bytes(frame.blob[at : at + size])
             at += size
         for item, start, size, total in frame.head.get("p", []):
             assert (len(pieces.get(item, b"")), total) == (start, len(large))

@@ -132,7 +132,7 @@ def test_a_busy_agent_answers_a_ping(peer: Peer) -> None:
 
 
 @pytest.mark.issue("2.P hostile frames end the conversation")
-@pytest.mark.parametrize("data", [b"\xff" * 12, encode(Frame(Kind.REQUEST, 1, {"verb": "x"}))[:-1] + b"\xff"])
+@pytest.mark.parametrize("data", [b"\xff" * 14, encode(Frame(Kind.REQUEST, 1, {"verb": "x"}))[:-1] + b"\xff"])
 def test_garbage_ends_the_conversation(peer: Peer, data: bytes) -> None:
     peer.start()
     peer.sock.sendall(data)

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import front
+from orchestrator.cli import front, status
 from orchestrator.cli.front import EXIT_CODES, VERBS, Front
-from orchestrator.errors import LinkLost, Refused
+from orchestrator.errors import HostUnreachable, LinkLost, NotPermitted, Refused
 from orchestrator.inventory.load import load
+from orchestrator.records import snapshot
 from orchestrator.records.lock import Lock
 from orchestrator.replication.report import Waiting
 from tests.unit.cli.conftest import Type, write_inventory
@@ -102,30 +103,36 @@ def test_undelete_lists_and_brings_back(
     assert mailmirror("undelete", "--since", "whenever") == 2
 
 
-@pytest.mark.issue("2.6 ack: waiting deletions by id")
+@pytest.mark.issue("2.6 ack: waiting deletions by id; --yes never covers loss")
 def test_ack_releases_by_id(mailmirror: Type, site: Site, either_way: str, capsys: pytest.CaptureFixture[str]) -> None:
     site.worlds["org"].waiting.append(Waiting("w1", "jane", 300, "over budget", 1.0))
-    assert mailmirror("ack", "w2") == 2
-    assert "there are w1" in capsys.readouterr().err
+    assert mailmirror("ack", "org", "w2", "--accept-loss") == 4
+    assert "What waits now is w1: 300 deletions of jane on mail2.org.example." in capsys.readouterr().err
     assert mailmirror("ack", "org", "w1", "--dry-run") == 0
-    assert mailmirror("ack", "org", "w1") == 5
-    assert len(site.worlds["org"].waiting) == 1
     assert "300 deletions of jane on mail2.org.example: over budget" in capsys.readouterr().out
-    assert mailmirror("ack", "w1", "--yes") == 0
+    for line in ("ack org w1", "ack org w1 --yes", "ack w1 --accept-loss", "ack w1 --accept-loss --yes"):
+        assert mailmirror(*line.split()) == 5
+        assert "mailmirror ack org w1 --accept-loss" in capsys.readouterr().err
+    assert len(site.worlds["org"].waiting) == 1
+    assert mailmirror("ack", "org", "w1", "--accept-loss") == 0
     assert site.worlds["org"].waiting == []
+    assert mailmirror("ack", "org", "w1", "--accept-loss") == 4
+    assert "Nothing waits now." in capsys.readouterr().err
     assert mailmirror("ack", "org", "w1", "w2") == 2
 
 
-@pytest.mark.issue("2.6 account retire")
-def test_a_vanished_account_is_retired_after_a_question(
+@pytest.mark.issue("2.6 account retire; --yes never covers loss")
+def test_a_vanished_account_is_retired_when_its_loss_is_accepted(
     mailmirror: Type, site: Site, either_way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site.worlds["org"].active["here/1"] = b"x"
-    assert mailmirror("account", "retire", "org", "here", "--yes") == 4
+    assert mailmirror("account", "retire", "org", "here", "--accept-loss") == 4
     assert mailmirror("account", "retire", "gone", "--dry-run") == 0
     assert "0 messages of gone would be deleted" in capsys.readouterr().out
-    assert mailmirror("account", "retire", "gone") == 5
-    assert mailmirror("account", "retire", "gone", "--yes") == 0
+    for line in ("retire gone", "retire org gone --yes", "retire gone --accept-loss"):
+        assert mailmirror("account", *line.split()) == 5
+        assert "mailmirror account retire org gone --accept-loss" in capsys.readouterr().err
+    assert mailmirror("account", "retire", "org", "gone", "--accept-loss") == 0
     assert mailmirror("account", "retire", "a", "b", "c") == 2
 
 
@@ -134,13 +141,74 @@ def test_seed_adopts_after_its_plan(mailmirror: Type, site: Site, capsys: pytest
     site.worlds["org"].marked = False
     site.worlds["org"].active |= {"a/1": b"one", "a/2": b"two"}
     site.worlds["org"].passive["a/1"] = b"one"
-    assert mailmirror("seed") == 4
     assert mailmirror("seed", "--adopt", "--dry-run") == 0
     assert mailmirror("seed", "--adopt") == 5
     assert "A marker was laid in /var/vmail." in capsys.readouterr().err
     assert not site.worlds["org"].marked
     assert mailmirror("seed", "--adopt", "--yes") == 0
     assert site.worlds["org"].passive == site.worlds["org"].active
+
+
+@pytest.mark.issue("2.6 seed makes a mirror anew")
+def test_seed_prints_its_plan_asks_and_puts_aside_what_stands_there(
+    mailmirror: Type, site: Site, either_way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = site.worlds["org"]
+    world.active |= {"a/1": b"one"}
+    assert mailmirror("sync") == 0
+    world.passive["b/2"] = b"stray"
+    capsys.readouterr()
+    assert mailmirror("seed", "--dry-run") == 0
+    assert "2 messages would go into quarantine" in capsys.readouterr().err
+    assert mailmirror("seed") == 5
+    told = capsys.readouterr().err
+    assert "then everything would be copied from mail1.org.example" in told and "2 messages" in told
+    assert world.passive == {"a/1": b"one", "b/2": b"stray"}
+    assert mailmirror("seed", "--yes", "--format", "json") == 0
+    assert answer(capsys)[0]["tally"]["messages"] == 1
+    assert (world.passive, world.quarantine["b/2"]) == ({"a/1": b"one"}, b"stray")
+
+
+def test_a_mirror_that_was_never_marked_is_marked_before_it_is_made_anew(mailmirror: Type, site: Site) -> None:
+    world = site.worlds["org"]
+    world.marked, world.passive["b/2"], world.active["a/1"] = False, b"stray", b"one"
+    assert mailmirror("seed", "--yes") == 0
+    assert (world.marked, world.passive) == (True, {"a/1": b"one"})
+
+
+def test_where_nothing_is_kept_in_quarantine_seeding_anew_is_a_loss(mailmirror: Type, one_pair: Path) -> None:
+    one_pair.write_text(one_pair.read_text().replace("vars: {", "vars: {mm_undelete: 0s, "))
+    assert mailmirror("seed", "org", "--yes") == 5
+    assert mailmirror("seed", "org", "--accept-loss") == 0
+
+
+@pytest.mark.issue("2.6 changing verbs keep their --reason")
+def test_orders_are_kept_with_their_reason(
+    mailmirror: Type, site: Site, either_way: str, one_pair: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    site.worlds["org"].waiting.append(Waiting("w1", "jane", 300, "over budget", 1.0))
+    assert mailmirror("sync") == 0
+    assert mailmirror("sync", "--dry-run", "--reason", "only looking") == 0
+    assert mailmirror("sync", "--reason", "before the move") == 0
+    assert mailmirror("ack", "org", "w1", "--accept-loss", "--reason", 'jane "asked"') == 0
+    assert mailmirror("account", "retire", "org", "gone", "--accept-loss", "--reason", "left") == 0
+    assert mailmirror("seed", "--yes", "--reason", "a new disk") == 0
+    lines = (one_pair.parent / "state/org.history.jsonl").read_text().splitlines()
+    kept = [json.loads(line) for line in lines]
+    assert [(line["verb"], line["reason"]) for line in kept] == [
+        ("sync", "before the move"), ("release", 'jane "asked"'), ("retire", "left"), ("seed", "a new disk"),
+    ]  # fmt: skip
+    assert (kept[1]["id"], kept[2]["account"], kept[0]["uid"]) == ("w1", "gone", os.getuid())
+    if either_way == "daemon":
+        assert 'reason="jane \\"asked\\""' in caplog.text
+
+
+@pytest.mark.parametrize("line", ["init", "seed", "sync", "undelete", "ack", "account retire", "agent install"])
+def test_every_changing_verb_takes_the_same_options(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.run([*line.split(), "--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f" {option} " in told for option in ("--dry-run", "--yes", "--reason", "--timeout", "--format"))
 
 
 @pytest.mark.issue("2.6 init")
@@ -163,7 +231,7 @@ def test_status_works_with_the_daemon_down_and_says_that_it_is_old(
 ) -> None:
     assert mailmirror("status", "--format", "json") == 0
     never = answer(capsys)
-    assert (never["stale"], never["pairs"][0]["link"], never["pairs"][0]["passives"]) == (True, "stopped", [])
+    assert (never["stale"], never["pairs"][0]["link"], never["pairs"][0]["taken_at"]) == (True, "stopped", 0.0)
     with Running(site, load(one_pair)) as running:
         until(lambda: running.ask("status")["pairs"][0]["link"] == "live")
         assert mailmirror("status", "org", "--format", "json") == 0
@@ -173,6 +241,55 @@ def test_status_works_with_the_daemon_down_and_says_that_it_is_old(
     down = answer(capsys)
     assert (down["stale"], down["pairs"][0]["link"]) == (True, "stopped")
     assert down["pairs"][0]["passives"][0]["host"] == "mail2.org.example"
+
+
+@pytest.mark.issue("2.6 status after a one-shot pass")
+def test_a_pass_without_a_daemon_leaves_what_status_shows(
+    mailmirror: Type, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.worlds["org"].waiting.append(Waiting("w1", "jane", 300, "over budget", 1.0))
+    assert mailmirror("sync") == 0
+    assert mailmirror("verify") == 0
+    capsys.readouterr()
+    assert mailmirror("status") == 0
+    told = capsys.readouterr().out
+    assert "No daemon runs. Start it with `mailmirror run`." in told
+    assert "org: This is as `verify` saw it last, " in told
+    assert "300 deletions of jane held back" in told and "mailmirror ack org w1 --accept-loss" in told
+    site.error = HostUnreachable("mail2.org.example can't be reached.")
+    assert mailmirror("sync") == 69
+    capsys.readouterr()
+    assert mailmirror("status") == 0
+    told = capsys.readouterr().out
+    assert re.search(r"org: The last `sync` failed, 20\d\d-.*: mail2.org.example can't be reached\.\n    Check", told)
+    assert "300 deletions of jane held back" in told
+
+
+def test_who_may_not_read_what_was_seen_is_told_so_and_not_that_nothing_was(one_pair: Path) -> None:
+    state = one_pair.parent / "state"
+    state.mkdir()
+    state.chmod(0)
+    pair = load(one_pair).pairs["org"]
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setresuid(65534, 65534, 65534)
+        try:
+            status.look([pair])
+        except NotPermitted:
+            os._exit(77)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 77
+    state.chmod(0o700)
+
+
+def test_a_dry_run_and_a_refused_order_leave_what_status_shows_as_it_was(mailmirror: Type, one_pair: Path) -> None:
+    assert mailmirror("sync", "--dry-run") == 0
+    assert mailmirror("account", "retire", "org", "gone", "--dry-run") == 0
+    assert snapshot.read(one_pair.parent / "state", "org") is None
+    assert mailmirror("ack", "org", "w9", "--dry-run") == 4
+    kept = snapshot.read(one_pair.parent / "state", "org")
+    assert kept is not None and (kept["seen_by"], kept["trouble"]) == ("status", "")
 
 
 def test_reading_verbs_show_all_pairs_and_changing_verbs_refuse_to_guess(
@@ -240,12 +357,12 @@ def test_a_question_is_asked_on_a_terminal_and_no_means_no(
     mailmirror: Type, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.worlds["org"].waiting.append(Waiting("w1", "jane", 3, "over budget", 1.0))
-    for typed, code, left in (("n\n", 130, 1), ("y\n", 0, 0)):
+    for typed, code, left in (("\n", 130, 1), ("y\n", 130, 1), ("org\n", 0, 0)):
         ours, theirs = pty.openpty()
         with os.fdopen(theirs, "r") as terminal:
             monkeypatch.setattr(sys, "stdin", terminal)
             os.write(ours, typed.encode())
-            assert mailmirror("ack", "w1") == code
+            assert mailmirror("ack", "w1", "--accept-loss") == code
         os.close(ours)
         assert len(site.worlds["org"].waiting) == left
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -33,7 +34,10 @@ def synced(**changes: Any) -> dict[str, Any]:
 
 
 def stands(*passives: PassiveStatus, stale: bool = False, **changes: Any) -> dict[str, Any]:
-    return {"pairs": [asdict(PairStatus("org", passives=list(passives), **changes))], "stale": stale}
+    pair = asdict(PairStatus("org", passives=list(passives), **changes))
+    if not stale:
+        return {"pairs": [pair], "stale": False}
+    return {"pairs": [{**pair, "stale": True}], "stale": True, "daemon": "No daemon runs. Start it."}
 
 
 def test_a_pass_is_told_in_a_sentence_and_a_line_of_bytes() -> None:
@@ -67,24 +71,53 @@ def test_status_says_what_waits_and_what_to_type() -> None:
     assert head.split()[:2] == ["PAIR", "STATE"]
     assert row.split()[:6] == ["org", "live", "mail2", "mirror", "0.50", "s"]
     assert "300 deletions of jane held back" in notes[0]
-    assert notes[1].strip() == "To let them through: mailmirror ack org w-17"
-    assert notes[3].strip() == "If that was meant: mailmirror account retire org 'it'\\''s gone'"
+    assert notes[1].strip() == (
+        "The mail is still on mail2. If its deletion is meant: mailmirror ack org w-17 --accept-loss"
+    )
+    assert notes[3].strip() == "If that was meant: mailmirror account retire org 'it'\\''s gone' --accept-loss"
 
 
 def test_status_says_trouble_and_its_remedy_and_that_it_is_old() -> None:
     told = words.status(stands(stale=True, link=Link.REFUSED, trouble="It has no marker.", remedy="Run init."))
     assert "org: It has no marker.\n    Run init.\n" in told
-    assert "No daemon runs: this is the last that was seen, nothing is known yet" in told
-    assert "as of 20" in words.status(stands(stale=True, taken_at=1_700_000_000.0))
+    assert "No daemon runs. Start it.\n" in told
+    assert "org: It was never seen: no pass has been made.\n" in told
+    seen = words.status(stands(stale=True, taken_at=time.time() - 7200, seen_by="sync"))
+    assert "org: This is as `sync` saw it last, 2 h ago (20" in seen
+
+
+@pytest.mark.issue("2.6 status: a lag above mm_rpo is told")
+def test_status_tells_a_lag_above_mm_rpo_and_a_link_that_is_down_for_longer() -> None:
+    now = time.time()
+    behind = PassiveStatus("mail2", "mirror", connected=True, pending=12_345, lag_seconds=300.0)
+    told = words.status(stands(behind, link=Link.LIVE, rpo=30.0, taken_at=now))
+    assert (
+        "org: mail2 is behind: it lacks changes that are 5 min old, and mm_rpo is 30 s.\n    12,345 changes to go"
+        in told
+    )
+    assert "behind" not in words.status(stands(behind, link=Link.LIVE, rpo=301.0, taken_at=now))
+    level = replace(behind, pending=0, lag_seconds=None)
+    told = words.status(stands(level, link=Link.CONNECTING, rpo=30.0, taken_at=now - 3600, trouble="No route."))
+    assert "org: There is no link now; this is as it was seen last, 60 min ago (" in told
+    assert "org: mail2 may lack more than mm_rpo allows (30 s): nothing has come to it since then.\n" in told
+    assert "may lack" not in words.status(stands(level, link=Link.CONNECTING, rpo=30.0, taken_at=now - 10))
 
 
 def test_every_note_of_a_status_is_shown() -> None:
     level = PassiveStatus("mail2", "mirror", sidecars_wait=2, problems=["its clock is off"])
     told = words.status(
-        stands(level, unstable_folders=1, watch="poll", watch_why="inotify is full", not_used=["vault (archive)"])
+        stands(
+            level,
+            link=Link.LIVE,
+            unstable_folders=1,
+            watch="poll",
+            watch_why="inotify is full",
+            not_used=["vault (archive)"],
+        )
     )
     for part in (
-        "2 sidecars held back",
+        "2 sidecars (uidlists and the like) held back: a Dovecot runs on mail2 that can reach the store.",
+        "mm_other_dovecot: true",
         "its clock is off",
         "1 folder whose",
         "by poll: inotify is full",
@@ -129,6 +162,7 @@ def test_the_small_verbs_have_sentences() -> None:
 def test_a_remedy_stands_below_the_sentence() -> None:
     assert words.failure("No.", "Do this.") == "mailmirror: No.\n  Do this.\n"
     assert words.failure("No.", "") == "mailmirror: No.\n"
+    assert words.failure("a\x1b[2J\nb", "") == "mailmirror: a\\x1b[2J\nb\n"
 
 
 @pytest.mark.issue("2.P hostile input: names with newlines")

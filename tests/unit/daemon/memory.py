@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from orchestrator.errors import HostUnreachable, LinkLost, MailmirrorError, NothingToDo, Refused, UsageError
+from orchestrator.errors import HostUnreachable, LinkLost, MailmirrorError, NothingToDo, Refused
 from orchestrator.inventory.model import Host, Inventory, Pair, Store
 from orchestrator.replication.report import (
     Deleted,
@@ -118,6 +118,18 @@ class MemorySession:
             taken_at=time.time(),
         )
 
+    def look(self) -> PairStatus:
+        self._ready()
+        return self.status()
+
+    def set_aside(self, *, dry_run: bool = False) -> list[str]:
+        self._ready()
+        count = len(self._world.passive)
+        if not dry_run:
+            self._world.quarantine |= self._world.passive
+            self._world.passive.clear()
+        return [f"{count} messages {'would go' if dry_run else 'went'} into quarantine."]
+
     def verify(self, deep: bool = False) -> list[VerifyReport]:
         self._ready()
         names = {*self._world.active, *self._world.passive}
@@ -155,7 +167,7 @@ class MemorySession:
             if held.id == waiting:
                 self._world.waiting.remove(held)
                 return held.count
-        raise UsageError(f"Nothing waits under {waiting}.")
+        raise Refused(f"Nothing waits under {waiting}.")
 
     def retire(self, account: str, *, dry_run: bool = False) -> int:
         self._ready()

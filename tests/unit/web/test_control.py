@@ -253,3 +253,22 @@ def test_nobody_listening_is_told_apart(tmp_path: Path) -> None:
 def test_answers_are_plain_json(served: Control) -> None:
     request = {"verb": "x", "text": "\u00ff\u2028\n", "number": 1.5, "list": [None, True]}
     assert ask.ask(str(served.path), request) == json.loads(json.dumps(request))
+
+
+@pytest.mark.issue("2.6 control socket: a path of any length")
+@pytest.mark.parametrize("deep", [0, 1, 5])
+def test_a_path_longer_than_a_socket_s_own_is_listened_on_and_asked(tmp_path: Path, deep: int) -> None:
+    directory = tmp_path.joinpath(*["d" * 60] * deep)
+    path = directory / "control.sock"
+    served = Control(path, echo)
+    try:
+        assert ask.ask(str(path), {"verb": "hello"}) == {"verb": "hello"}
+        assert path.stat().st_mode & 0o777 == 0o660
+        with pytest.raises(TryAgain):
+            Control(path, echo)
+    finally:
+        served.close()
+    assert list(directory.iterdir()) == []
+    with pytest.raises(ask.NobodyListens):
+        ask.ask(str(path), {"verb": "hello"})
+    Control(path, echo).close()

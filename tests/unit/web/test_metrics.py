@@ -36,6 +36,7 @@ def stand() -> Told:
         missing_accounts=[SECRET],
         permit_open=True,
         passives=[known],
+        rpo=1.0,
     )
     net = PairStatus("net", Link.CONNECTING, passives=[PassiveStatus("mail4", "mirror")], trouble=SECRET)
     return [org, net], {"net": 4}, {"missed": 1}
@@ -61,6 +62,7 @@ def test_a_scrape_shows_lag_pending_firewall_equality_and_rates() -> None:
     seen = scrape()
     host, pair = (("host", "mail2"), ("pair", "org")), (("pair", "org"),)
     assert seen["mailmirror_replication_lag_seconds", host] == 1.5
+    assert (seen["mailmirror_rpo_seconds", pair], seen["mailmirror_rpo_exceeded", host]) == (1.0, 1.0)
     assert seen["mailmirror_replication_pending_changes", host] == 3
     assert seen["mailmirror_deletions_waiting", host] == 300
     assert seen["mailmirror_equal_timestamp_seconds", host] == 90
