@@ -7,7 +7,7 @@ KEY := $(shell cat setup.cfg pyproject.toml | sha256sum | cut -c 1-16)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check unit bench image clean
+.PHONY: help venv demo lab test check unit bench image clean
 .DELETE_ON_ERROR:
 
 help: ## this help
@@ -18,6 +18,9 @@ venv: $(VENV)/.test-$(KEY) ## .venv with the package and all that its tests need
 
 demo: $(VENV)/.demo-$(KEY) ## two hosts, real SSH, real Maildirs on loopback: a story of under a minute
 	@$(BIN)/mailmirror demo
+
+lab: $(VENV)/.test-$(KEY) ## a site of real mail hosts, mailmirror running on it, and a shell to break it; as root
+	@$(BIN)/python -m tests.lab
 
 test: check image ## check, then every test, with coverage; what CI runs
 	@rm -f .coverage .coverage.*
@@ -38,6 +41,7 @@ bench: $(VENV)/.bench-$(KEY) ## ours, rsync, unison and lsyncd on the same tree;
 
 image: $(VENV)/.test-$(KEY)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.support.image > /dev/null || true; fi
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.lab.generation > /dev/null || true; fi
 
 clean: ## forget .venv and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

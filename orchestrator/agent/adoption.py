@@ -88,4 +88,3 @@ class Adoption:
                 same = self._by_size.get((origin.account, held.size), [])
                 if (lid, base) in same:
                     same.remove((lid, base))
-

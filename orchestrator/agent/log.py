@@ -120,6 +120,8 @@ class FolderRow(NamedTuple):
     seq: int
 
 
+AT_ONCE = 250
+"""Names in one statement."""
 _PLACEMENT = "INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 _SIDECAR = "INSERT OR REPLACE INTO sidecar VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _FOLDER = "INSERT OR REPLACE INTO folder VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -231,12 +233,18 @@ class Log:
         done = self._db.execute("UPDATE placement SET seq=? WHERE fid=? AND base=?", (self.tick(), fid, base))
         return done.rowcount > 0
 
-    def twin(self, fids: str, fid: int, base: bytes, inode: int) -> Optional[int]:
-        """The folder among `fids` (a list for SQL) other than `fid` that holds this file under this base name."""
-        row = self._db.execute(
-            f"SELECT fid FROM placement WHERE base=? AND fid IN ({fids}) AND inode=? AND fid<>?", (base, inode, fid)
-        ).fetchone()
-        return None if row is None else int(row[0])
+    def twins(self, fids: Iterable[int], inodes: Dict[bytes, int]) -> Dict[bytes, int]:
+        """Base name -> the folder among `fids` that holds this very file (`inodes`: base name -> inode) as well."""
+        found: Dict[bytes, int] = {}
+        among = ",".join(map(str, fids))
+        bases = list(inodes)
+        for at in range(0, len(bases) if among else 0, AT_ONCE):
+            some = bases[at : at + AT_ONCE]
+            marks = ",".join("?" * len(some))
+            where = f"fid IN ({among}) AND base IN ({marks})"
+            rows = self._db.execute(f"SELECT base, fid, inode FROM placement WHERE {where}", some)
+            found.update((base, fid) for base, fid, inode in rows if inode == inodes[base])
+        return found
 
     def drop_placements(self, fid: int, bases: Iterable[bytes]) -> None:
         self.begin()

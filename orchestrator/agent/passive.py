@@ -20,6 +20,7 @@ from .maildir import list_messages
 from .names import STATE_DIR
 from .quarantine import Quarantine
 from .staging import Staging
+from .tie import Tie
 from .wire import text
 
 PARTS = (b"/new", b"/cur")
@@ -36,6 +37,7 @@ class Passive:
         self.ledger = ledger
         self.staging = Staging(root)
         self.quarantine = Quarantine(root, ledger)
+        self.tie = Tie(root, ledger)
         self.problems: List[str] = []
         self.dirty_dirs: Dict[bytes, None] = {}  # paths whose entries changed since the last sync
         self.barred: Dict[int, str] = {}  # fid of a folder that can't be worked on -> why

@@ -36,6 +36,7 @@ class Places:
     def apply(self, items: List[FolderItem], seen: int) -> None:
         """Bring every folder of an offer to where it belongs; `made`, `renamed` and `lost` tell what that took."""
         self.made, self.renamed, self.lost = [], 0, []
+        self._passive.tie.renew()
         self._passive.root.forget(b"")  # a directory that was moved out of the root meanwhile isn't written to
         known = self._passive.ledger.by_fid
         items = sorted(items, key=lambda each: each.path)

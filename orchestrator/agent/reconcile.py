@@ -110,6 +110,9 @@ def populate(passive: Passive) -> int:
             count += place.messages
             passive.flush()
         stack += [(path + b"/" + name if path else name, account) for name in here.folders]
+    for each in passive.quarantine.unrecorded().values():
+        for stored in each:
+            passive.quarantine.record_stray(stored)
     passive.ledger.commit()
     return count
 

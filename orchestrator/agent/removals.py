@@ -65,12 +65,12 @@ class Removals:
 
     def _remove_messages(self, folder: Folder, bases: Set[bytes]) -> None:
         known = self._log.listing(folder.fid)
-        fids = self._tree.fids(folder.account)
+        gone = sorted(bases & known.keys())
+        elsewhere = self._log.twins(self._tree.siblings(folder), {base: known[base][2] for base in gone})
         rows = []
-        for base in sorted(bases & known.keys()):
-            sub, info, inode = known[base]
-            moved = self._log.twin(fids, folder.fid, base, inode) is not None
-            rows.append(self._removal(folder, MESSAGE, base, moved))
+        for base in gone:
+            sub, info, _ = known[base]
+            rows.append(self._removal(folder, MESSAGE, base, base in elsewhere))
             folder.digest ^= digest(base, sub, info)
             folder.messages -= 1
         self._log.drop_placements(folder.fid, bases)

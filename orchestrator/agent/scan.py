@@ -116,15 +116,13 @@ class Scanner:
     @property
     def unstable(self) -> int:
         """Folders whose removals wait because no listing of them held still."""
-        waiting = [*self._queue.values(), *self._later.values()]
-        return sum(1 for folder in waiting if folder.unstable >= UNSTABLE_TRIES)
+        return sum(f.unstable >= UNSTABLE_TRIES for f in (*self._queue.values(), *self._later.values()))
 
     @property
     def held_up(self) -> bool:
         """Whether nothing is left to be scanned but folders of which no listing holds still."""
         left = self._later.values()
-        still = self._queue or self._unread or any(folder.unstable < UNSTABLE_TRIES for folder in left)
-        return bool(left) and not still
+        return bool(left) and not (self._queue or self._unread or any(f.unstable < UNSTABLE_TRIES for f in left))
 
     def step(self) -> Optional[float]:
         """Scan one folder, or settle one account; the seconds until the next call (None: nothing to do)."""
@@ -233,7 +231,8 @@ class Scanner:
             if path.rpartition(b"/")[2] not in here.folders and not self.tree.by_path[path].gone:
                 self.root.forget(path)  # a kept descriptor would show what it was
                 self.enqueue(self.tree.by_path[path], DIRECTORY, time.monotonic() + (0 if stable else 0.02))
-        files = here.files if self._takes_sidecars(folder) else {}
+        # Files outside the accounts travel only where the whole root was declared, not with a glob.
+        files = here.files if folder.account or self._accounts.are_all else {}
         known = self._sidecar_pass(folder, fd, list(files))
         gone = known - files.keys()
         folder.missing_sidecars = {name for name in gone if not names.is_uidlist(name)} if stable else set()
@@ -251,10 +250,6 @@ class Scanner:
     def foreign(self) -> Dict[bytes, str]:
         """Directories that hold another mailbox format than Maildir, and which."""
         return self._formats.found(self.tree.accounts())
-
-    def _takes_sidecars(self, folder: Folder) -> bool:
-        """Files outside the accounts travel only where the whole root was declared, not with a glob."""
-        return bool(folder.account) or self._accounts.are_all
 
     def _scan_sidecars(self, folder: Folder, fd: int) -> None:
         """Look at the known sidecars: an append to one doesn't touch its directory's times."""
@@ -343,7 +338,7 @@ class Scanner:
                 self.problem(folder.path, base, "stands twice in this folder; the copy in cur counts")
         known = self.log.listing(folder.fid)
         change = compare(known, listed)
-        self._add(folder, change.added + change.replaced, listed, known, new_fd, cur_fd)
+        self._add(folder, sorted(change.added + change.replaced), listed, known, new_fd, cur_fd)
         self._rename(folder, change.renamed, listed, known)
         folder.missing = set(change.missing) if stable else set()
         if folder.missing:
@@ -367,11 +362,8 @@ class Scanner:
                 listed[base] = (int(sub == b"cur"), info, inode)
             elif base:
                 lost.add(base)
-        known = {}
-        for base in listed:
-            row = self.log.placement(folder.fid, base)
-            if row is not None:
-                known[base] = (row.sub, row.info, row.inode)
+        rows = {base: self.log.placement(folder.fid, base) for base in listed}
+        known = {base: (row.sub, row.info, row.inode) for base, row in rows.items() if row is not None}
         change = compare(known, listed)
         self._add(folder, change.added + change.replaced, listed, known, new_fd, cur_fd)
         self._rename(folder, change.renamed, listed, known)
@@ -384,28 +376,31 @@ class Scanner:
         self, folder: Folder, bases: List[bytes], listed: Listing, known: Listing, new_fd: int, cur_fd: int
     ) -> None:
         """Messages that weren't here, or whose file was replaced."""
-        rows = []
-        fids = self.tree.fids(folder.account)
-        first = not folder.messages and not self.log.meta.get("scanned")
+        found: Dict[bytes, os.stat_result] = {}
         for base in bases:
             sub, info, _ = listed[base]
             try:
-                found = os.stat(base + info, dir_fd=cur_fd if sub else new_fd, follow_symlinks=False)
+                here = os.stat(base + info, dir_fd=cur_fd if sub else new_fd, follow_symlinks=False)
             except FileNotFoundError:
                 self.enqueue(folder, MESSAGES, time.monotonic() + 0.001)
                 continue
-            if not maildir.is_regular(found):
-                continue
+            if maildir.is_regular(here):
+                found[base] = here
+        first = not folder.messages and not self.log.meta.get("scanned")
+        inodes = {} if first else {base: here.st_ino for base, here in found.items()}
+        twins = self.log.twins(self.tree.siblings(folder), inodes)
+        rows = []
+        for base, here in found.items():
+            sub, info, _ = listed[base]
             if base in known:
                 folder.digest ^= digest(base, known[base][0], known[base][1])
                 folder.messages -= 1
-            origin = None if first else self.log.twin(fids, folder.fid, base, found.st_ino)
             folder.digest ^= digest(base, sub, info)
             folder.messages += 1
             rows.append(
                 Placement(
-                    folder.fid, base, sub, info, found.st_ino, found.st_size, found.st_mtime_ns,
-                    found.st_mode & 0o7777, found.st_uid, found.st_gid, origin, self.log.tick(),
+                    folder.fid, base, sub, info, here.st_ino, here.st_size, here.st_mtime_ns,
+                    here.st_mode & 0o7777, here.st_uid, here.st_gid, twins.get(base), self.log.tick(),
                 )
             )  # fmt: skip
         if rows:

@@ -28,6 +28,7 @@ from .parcel import MessageItem, Parcel, as_needs, parse
 from .passive import Passive
 from .serve import Answer, Desk, Fault, Interrupted, Work
 from .staging import Arrivals
+from .tie import Tie
 from .wire import Frame, Garbled, Kind, pack, raw, text, unpack
 
 CREDIT_STEP = 1 << 20
@@ -71,9 +72,14 @@ class Sink:
         self._idle_told = self._desk.idle_seconds
         self._idle_begun = 0.0  # when the disk was begun to be waited for
         self._clean = True
+        untied = not Tie(self.root, self.ledger).holds
+        if untied:
+            self.ledger.forget_all()
         forgotten = not self.ledger.places
         reconcile.bind(self.ledger, head.get("source") or {})
         self.passive = Passive(self.root, self.ledger)
+        if untied:
+            self.passive.problem("store and ledger aren't of one time: one was put back from a copy; all is compared")
         self.lost = reconcile.after_crash(self.passive)
         if len(self.lost) > MOST_LOST:
             self.lost = []

@@ -216,7 +216,7 @@ class Source:
         return Answer({"pending": count, "age": age, **self.describe()})
 
     def offer(self, head: Dict[str, Any]) -> Union[Answer, Work]:
-        """The next batch beyond a cursor. In a store's first scan it comes when the scan has found enough for one."""
+        """The next batch beyond a cursor; a `patient` asker gets it when the audit has found enough, or is over."""
         self._check_root()
         number, live, dead, rows, size = (int(head[name]) for name in ("batch", "live", "dead", "rows", "bytes"))
         if max(live, dead) > self.log.head:
@@ -228,25 +228,21 @@ class Source:
             )
         deletes = bool(head.get("deletes")) and self._audited and not self._trouble
         wanted = Wanted(number, live, dead, max(1, min(rows, 20_000)), size, deletes)
-        return self._offer_soon(wanted) if self._first_scan else self._offer_now(wanted)
-
-    @property
-    def _first_scan(self) -> bool:
-        return self._auditing and self.scanner.surveying
+        return self._offer_soon(wanted) if head.get("patient") and self._auditing else self._offer_now(wanted)
 
     def _offer_soon(self, wanted: Wanted) -> Generator[Optional[float], None, Answer]:
-        while self._first_scan and self.log.head - wanted.live < wanted.rows:
+        while self._auditing and self.log.head - wanted.live < wanted.rows:
             yield None
-        return self._offer_now(wanted)
+        return self._offer_now(wanted, unfinished=self._auditing)
 
-    def _offer_now(self, wanted: Wanted) -> Answer:
-        answer = self.offers.offer(wanted, unfinished=self._first_scan)
+    def _offer_now(self, wanted: Wanted, unfinished: bool = False) -> Answer:
+        answer = self.offers.offer(wanted, unfinished)
         extra: Dict[str, Any] = {
             "generation": self.marker.generation,
             "epoch": self.marker.epoch,
             "whole": self._audited and not self._auditing,
         }
-        if self._first_scan:
+        if unfinished:
             extra["messages"] = self.scanner.tree.totals()[2]
         return answer._replace(head={**answer.head, **extra})
 

@@ -82,9 +82,9 @@ class Tree:
             path = path.rpartition(b"/")[0]
         return self.by_path[path]
 
-    def fids(self, account: bytes) -> str:
-        """The account's folder ids, as a list for SQL."""
-        return ",".join(str(fid) for fid in self.of_account.get(account, ()))
+    def siblings(self, folder: Folder) -> Set[int]:
+        """The ids of the account's other folders."""
+        return self.of_account.get(folder.account, set()) - {folder.fid}
 
     def children(self, folder: Folder) -> List[bytes]:
         """Paths of the known folders directly below. The account's size bounds the search."""

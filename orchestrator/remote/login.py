@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import getpass
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ def log_in(library: ModuleType, transport: paramiko.Transport, host: Host) -> No
     with _keys(library, host) as keys:
         for key in keys:
             label = f"{key.get_name()} {Key(key.get_name(), key.asbytes()).fingerprint}"
+            began = time.monotonic()
             try:
                 more = transport.auth_publickey(user, key)
             except library.BadAuthenticationType as error:
@@ -39,6 +41,9 @@ def log_in(library: ModuleType, transport: paramiko.Transport, host: Host) -> No
             except library.AuthenticationException as error:
                 if not transport.is_active():
                     raise HostUnreachable(f"{host.name}: it hung up during the login: {error}", remedy=BUSY) from error
+                # paramiko tells a server that refuses and one that doesn't answer by the same exception.
+                if time.monotonic() - began >= transport.auth_timeout:
+                    raise HostUnreachable(f"{host.name}: it doesn't answer the login", remedy=BUSY) from error
                 tried.append(label)
                 continue
             except (library.SSHException, OSError, EOFError) as error:

@@ -102,6 +102,7 @@ class Flow:
         self._settled = 0  # batches
         self._waited = 0.0
         self.deletes = True
+        self.ahead = False  # the source is still being read: take what it has found by now, but no removals
         self._unasked = Unasked(source, sink, self._group, wake)
 
     # --- opening ----------------------------------------------------------------------
@@ -228,7 +229,8 @@ class Flow:
         number = self._numbers.next()
         head = {
             "store": self.source.path, "batch": number, "live": live, "dead": dead, "rows": BATCH_ROWS,
-            "bytes": min(BATCH_BYTES, FIRST_BYTES << min(self._settled, 8)), "deletes": self.may_delete,
+            "bytes": min(BATCH_BYTES, FIRST_BYTES << min(self._settled, 8)),
+            "deletes": self.may_delete and not self.ahead, "patient": self.ahead,
         }  # fmt: skip
         return self.source.link.start("source.offer", head)
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from orchestrator.agent.wire import Frame, Garbled, unpack
+from orchestrator.agent.wire import Frame, Garbled, inflate, unpack
 from orchestrator.errors import AgentFault
 
 MAX_COUNT = 1 << 62
+BYTES_A_LIST = 16
+"""An honest row has more bytes than that for each list in it: the shortest have some thirty."""
 REMEDY = (
     "Install the agent on that host again (`mailmirror agent install`). If it goes on, don't trust the host:"
     " look who can change what runs there."
@@ -82,7 +84,10 @@ def checked(host: str, what: str, head: dict[str, Any]) -> dict[str, Any]:
 def content(host: str, what: str, frame: Frame) -> Any:
     """What a frame's blob holds, if it has the shape of this answer; None for an empty one. Raises AgentFault."""
     try:
-        value = unpack(frame)
+        plain = bytes(inflate(frame))
+        if plain.count(b"[") + plain.count(b"{") > len(plain) // BYTES_A_LIST + 1_000:
+            raise Garbled("next to nothing but lists")  # each takes many times its room in memory
+        value = unpack(frame._replace(blob=plain, deflated=False))
     except Garbled as error:
         raise _wrong(host, what, str(error)) from error
     if value is not None:

@@ -22,6 +22,7 @@ from typing import Any
 from orchestrator.errors import AgentFault, LinkLost, NothingToDo, Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
+from orchestrator.remote.pending import Pending
 from orchestrator.replication import first, orders, proof, trouble, width
 from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, Flow, Numbers, Trace
 from orchestrator.replication.heads import checked
@@ -156,9 +157,7 @@ class Session:
                 flow.deletes = deletes
                 flow.tally = Tally()
             tell = self._teller(progress, began, "comparing" if adopt else "copying")
-            if not dry_run and not adopt:
-                self._first_copy(tell)
-            self._audit()
+            self._audit(None if dry_run or adopt else tell)
             if dry_run:
                 for flow in self._all_flows():
                     flow.tally = flow.plan()
@@ -181,34 +180,44 @@ class Session:
             for host, flows in self._flows.items()
         ]  # fmt: skip
 
-    def _first_copy(self, tell: Callable[[Flow], None]) -> None:
-        """Where nothing is on a passive place yet, begin to copy while the source is still being read."""
+    def _audit(self, tell: Callable[[Flow], None] | None = None) -> None:
+        """Have the source look at every folder. With `tell`, what it finds is copied meanwhile, but for removals."""
+        if tell is not None and any(not flow.live for flow in self._all_flows()):
+            self._look(survey=True)  # nothing is copied from a store that holds another format
+        pendings = [self._begin_look(store.root) for store in self._active.stores]
+        if tell is not None:
+            self._each_place(partial(self._copy_ahead, tell))
+        for number, pending in enumerate(pendings):
+            self._seen(number, pending.result(PATIENCE).head)
 
-        def act(flows: list[Flow]) -> None:
-            for flow in flows:
-                if not flow.live:
-                    flow.pull(partial(tell, flow))
+    def _begin_look(self, root: str, survey: bool = False) -> Pending:
+        """An audit; of a store that was never read, a `survey` is over when its directories are known."""
+        return self._links[self._active.name].start("source.audit", {"store": root, "survey": survey})
 
-        if any(not flow.live for flow in self._all_flows()):
-            self._audit(survey=True)
-            self._each_place(act)
-
-    def _audit(self, survey: bool = False) -> None:
-        """Have the source look at every folder; for a `survey` of a store that was never read, at every directory."""
-        link = self._links[self._active.name]
+    def _look(self, survey: bool) -> None:
         for number, store in enumerate(self._active.stores):
-            head = {"store": store.root, "survey": survey}
-            facts = link.request("source.audit", head, timeout=PATIENCE).head
-            checked(self._active.name, "source.audit", facts)
-            if facts["foreign"]:
-                path, kind = facts["foreign"][0]
-                raise Refused(
-                    f"{store.root}/{path} on {self._active.name} holds {kind} mailboxes, not Maildir",
-                    remedy="Only Maildir is replicated. Take it out of mm_stores, or convert it (doveadm sync).",
-                )
-            self._facts[number] = facts
-            for flows in self._flows.values():
-                flows[number].facts = facts
+            self._seen(number, self._begin_look(store.root, survey).result(PATIENCE).head)
+
+    def _seen(self, number: int, facts: dict[str, Any]) -> None:
+        checked(self._active.name, "source.audit", facts)
+        if facts["foreign"]:
+            path, kind = facts["foreign"][0]
+            raise Refused(
+                f"{self._active.stores[number].root}/{path} on {self._active.name} holds {kind} mailboxes, not Maildir",
+                remedy="Only Maildir is replicated. Take it out of mm_stores, or convert it (doveadm sync).",
+            )
+        self._facts[number] = facts
+        for flows in self._flows.values():
+            flows[number].facts = facts
+
+    @staticmethod
+    def _copy_ahead(tell: Callable[[Flow], None], flows: list[Flow]) -> None:
+        for flow in flows:
+            flow.ahead = True
+            try:
+                flow.pull(partial(tell, flow))
+            finally:
+                flow.ahead = False
 
     def _pass(self, flows: list[Flow], tell: Callable[[Flow], None], adopt: bool) -> None:
         for flow in flows:
@@ -260,8 +269,7 @@ class Session:
         try:
             self._open(self.pair.watch)
             self._link = Link.CATCHING_UP
-            self._first_copy(partial(self._between, stop))
-            self._audit()
+            self._audit(partial(self._between, stop))
             self._round(stop, first_time=True)
             self._refresh()
             self._link = Link.LIVE

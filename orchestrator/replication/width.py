@@ -3,7 +3,7 @@
 sshd takes 2 MiB ahead on each channel, so one channel moves 2 MiB per round trip: 20 MB/s over 100 ms. Opening more
 takes four round trips and starts a small process for each on the host, which a pass that has little to send shouldn't
 pay. So they are opened between two batches, once so much was sent that more is likely to come; measured, a first copy
-loses a third of a second by not having had them from its start (docs/decisions/007-lanes.md has the figures).
+loses a third of a second by not having had them from its start (docs/decisions/008-lanes.md has the figures).
 
 Invariant: a host that opens fewer, or none, is told of once, and what replicates goes on.
 """

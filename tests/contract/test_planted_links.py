@@ -156,6 +156,8 @@ OF_THE_STORE = [
     ".mailmirror/quarantine/DAY",
     ".mailmirror/store.json",
     ".mailmirror/store.json.tmp",
+    ".mailmirror/ledger",
+    ".mailmirror/ledger.tmp",
     "ex.org",
     "",
 ]
@@ -197,6 +199,20 @@ def test_a_link_in_an_account_harms_nothing_outside_and_no_other_account(
     planted.laid.sync()
     pairs.equal(planted.laid)
     planted.outside.untouched()
+
+
+@pytest.mark.issue("2.P hostile links: taken away while the mirror is followed")
+def test_a_link_that_is_taken_away_is_noticed_without_a_pass(planted: Planted) -> None:
+    planted.change()
+    planted.plant("ex.org/ann/.Sent")
+    planted.laid.sync()
+    planted.laid.sync()
+    assert not planted.laid.links["m"].lost.is_set(), "the conversation goes on without that folder"
+    planted.clear()
+    assert planted.laid.links["m"].lost.wait(20), "and begins anew when it is free"
+    planted.laid.open()
+    planted.laid.sync()
+    pairs.equal(planted.laid)
 
 
 @pytest.mark.issue("2.P hostile links: the store's own directory and root, replaced")

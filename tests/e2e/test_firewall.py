@@ -124,6 +124,31 @@ def test_what_was_deleted_before_the_budget_tripped_comes_back_with_its_uids(pai
     assert pair.session.verify(deep=True)[0].equal
 
 
+@pytest.mark.issue("2.5 delete firewall: an id names one wave of waiting deletions")
+def test_the_id_of_an_older_wave_releases_nothing_of_a_newer_one(pair: Mirrored) -> None:
+    pair.pair = replace(pair.pair, delete_budget=DeleteBudget(account_messages=10, account_percent=1))
+    pair.again()
+    ids = []
+    for count in (60, 1):
+        pair.unlink("ex.org/ann", count)
+        pair.session.sync()
+        (waiting,) = pair.session.status().passives[0].waiting
+        ids.append(waiting.id)
+    assert ids[0] != ids[1]
+    with pytest.raises(errors.Refused, match=f"What waits now: 61 of 'ex.org/ann' on m .id {ids[1]}."):
+        pair.session.release(ids[0])
+    assert len(pair.names("ex.org/ann")) == MESSAGES
+    pair.again()
+    assert [held.id for held in pair.session.look().passives[0].waiting] == [ids[1]], "another session says the same"
+    assert pair.session.release(ids[1]) == 61
+    with pytest.raises(errors.Refused, match="Nothing waits now"):
+        pair.session.release(ids[1])
+    pair.unlink("ex.org/ann", 61)
+    pair.session.sync()
+    (waiting,) = pair.session.status().passives[0].waiting
+    assert waiting.count == 61 and waiting.id not in ids, "the same number again is another wave"
+
+
 @pytest.mark.issue("2.5 permit")
 def test_without_deletes_nothing_is_deleted_and_the_next_pass_does_it(pair: Mirrored) -> None:
     pair.unlink("ex.org/bob", 5)

@@ -77,7 +77,7 @@ def test_nothing_is_left_of_a_network_also_after_sigkill() -> None:
         "import signal\n"
         "from tests.support import netns\n"
         "network = netns.Network().__enter__()\n"
-        "print(network._link, flush=True)\n"
+        "print(network.link, flush=True)\n"
         "signal.pause()\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], cwd=image.CHECKOUT, stdout=subprocess.PIPE, text=True)

@@ -16,7 +16,7 @@ import pytest
 from orchestrator.agent.wire import Frame, Kind
 from orchestrator.errors import HostUnreachable, LinkLost, NotPermitted, Refused
 from orchestrator.inventory import Host
-from orchestrator.remote import dial, ssh
+from orchestrator.remote import dial, packets, ssh
 from orchestrator.remote.bootstrap import Archive, command, greet
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.lines import Line, house
@@ -81,6 +81,49 @@ def test_aes_gcm_is_agreed_upon(sshd: Sshd) -> None:
     trunk = ssh.connect(sshd.host())
     assert trunk.cipher == "aes128-gcm@openssh.com"
     trunk.close()
+
+
+@pytest.mark.issue("2.3 windows: what a host may send ahead, and in one packet")
+def test_the_host_is_given_a_large_window(sshd: Sshd) -> None:
+    line = ssh.connect(sshd.host()).run("head -c 20000000 /dev/zero; exec cat")
+    deadline = time.monotonic() + 20
+    while len(line._channel.in_buffer) < 20_000_000 and time.monotonic() < deadline:
+        time.sleep(0.02)  # nobody reads: only the window lets it come
+    assert len(line._channel.in_buffer) == 20_000_000
+    assert line._channel.in_max_packet_size == ssh.PACKET
+    line.abort()
+    line.settle()
+
+
+@pytest.mark.parametrize("cipher", ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr"])
+@pytest.mark.parametrize("renewed_by", ["nobody", "us", "the host"])
+def test_bodies_arrive_with_any_cipher_and_while_keys_are_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cipher: str, renewed_by: str
+) -> None:
+    """Pins what `packets` takes for granted of paramiko: keys change while a body is on its way, and it is whole."""
+    require.root()
+    given: list[bytes] = []
+    whole = packets.Batching.set_outbound_cipher
+
+    def counted(self: packets.Batching, *args: object, **kwargs: object) -> None:
+        whole(self, *args, **kwargs)  # type: ignore[arg-type]
+        given.append(self._fixed)
+
+    monkeypatch.setattr(packets.Batching, "set_outbound_cipher", counted)
+    monkeypatch.setattr(ssh, "CIPHERS", (cipher,))
+    if renewed_by == "us":
+        monkeypatch.setattr(packets, "RENEW", 4 << 20)
+        monkeypatch.setattr(packets.Batching, "REKEY_BYTES", 4 << 20)
+    options = ["RekeyLimit 4M"] if renewed_by == "the host" else []
+    with running_sshd(tmp_path, options=options) as server, toy(server.host(), dead_after=30.0) as far:
+        blobs = [os.urandom(500_000) for _ in range(4)]
+        for n in range(60):
+            far.send(Frame(Kind.BODY, 1, {"n": n}, blobs[n % 4]))
+        assert far.request("told", timeout=60).head == {"count": 60, "bytes": 30_000_000, "in_order": True}
+        for blob in blobs:
+            assert far.request("echo", {}, blob, timeout=20).blob == blob
+    assert (len(given) == 1) == (renewed_by == "nobody")
+    assert any(given) == ("gcm" in cipher)
 
 
 @pytest.mark.issue("2.3 pinned host keys only: unknown")
@@ -156,6 +199,8 @@ def test_a_key_with_a_passphrase_comes_from_the_agent(
         subprocess.run(["ssh-add", "-q", sshd.client_key], check=True, capture_output=True)
         ssh.connect(sshd.host(key_file=locked, use_agent=True)).close()
         ssh.connect(sshd.host(key_file=None, use_agent=True)).close()
+        with pytest.raises(NotPermitted, match="no agent may be asked"):
+            ssh.connect(sshd.host(key_file=None, use_agent=False))
     finally:
         agent.terminate()
         agent.wait()
@@ -197,6 +242,51 @@ def test_a_link_that_stops_during_the_login_is_given_up(sshd: Sshd, monkeypatch:
         with pytest.raises(HostUnreachable):
             ssh.connect(sshd.host(port=relay.address[1], known_hosts=known))
         assert time.monotonic() - begin < 4
+
+
+@pytest.mark.issue("2.3 bounded exec: a host that goes silent after the login")
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_command_that_is_never_started_is_given_up(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, alone: bool) -> None:
+    with Relay(("127.0.0.1", sshd.port)) as relay:
+        trunk = ssh.connect(_behind(sshd, relay))
+        whole = trunk._transport.open_session
+
+        def opened(*args: object, **kwargs: object) -> object:
+            channel = whole(*args, **kwargs)  # type: ignore[arg-type]
+            relay.stall()
+            return channel
+
+        monkeypatch.setattr(trunk._transport, "open_session", opened)
+        monkeypatch.setattr(ssh, "LOGIN", 1.0)
+        begin = time.monotonic()
+        with pytest.raises(HostUnreachable, match="sshd starts no command"):
+            trunk.run("true", alone=alone)
+        assert time.monotonic() - begin < 5
+        assert trunk._transport.is_active() is not alone, "a lane that doesn't open leaves the others their trunk"
+        trunk.close()
+
+
+@pytest.mark.issue("2.3 bounded auth: a host that goes silent at the login")
+def test_a_login_that_is_never_answered_is_given_up(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "LOGIN", 1.0)
+    with Relay(("127.0.0.1", sshd.port)) as relay:
+        whole = ssh._exchange
+
+        def exchanged(*args: object) -> None:
+            whole(*args)  # type: ignore[arg-type]
+            relay.stall()
+
+        monkeypatch.setattr(ssh, "_exchange", exchanged)
+        begin = time.monotonic()
+        with pytest.raises(HostUnreachable, match="doesn't answer the login"):
+            ssh.connect(_behind(sshd, relay))
+        assert time.monotonic() - begin < 8
+
+
+def _behind(sshd: Sshd, relay: Relay) -> Host:
+    known = sshd.known_hosts.with_name("known_relay")
+    known.write_text(sshd.known_hosts.read_text().replace(str(sshd.port), str(relay.address[1])))
+    return sshd.host(port=relay.address[1], known_hosts=known)
 
 
 @pytest.mark.issue("2.3 heartbeat finds a dead peer in seconds over ssh")

@@ -16,19 +16,23 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 0x1
+MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 
 _PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_DROP = 24
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_CONFIGURE = 0x4C0A
 _LO_FLAGS_READ_ONLY = 1
@@ -67,6 +71,20 @@ def mount(source: str, target: str | Path, kind: str = "", flags: int = 0, data:
     _check(_libc.mount(*arguments), f"mount {kind or source} on {target}")
 
 
+def sync_file_system(directory: Path) -> None:
+    """Makes durable what was written to the file system that holds `directory`, and no other (syncfs(2))."""
+    door = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check(_libc.syncfs(door), f"syncfs {directory}")
+    finally:
+        os.close(door)
+
+
+def make_read_only(mounted: str | Path) -> None:
+    """Of this mount alone: others of the same file system, and mounts below it, stay as they are."""
+    mount("none", mounted, flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
+
+
 def unmount(target: str | Path, flags: int = 0) -> None:
     """See umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), flags), f"unmount {target}")
@@ -75,6 +93,11 @@ def unmount(target: str | Path, flags: int = 0) -> None:
 def die_with_parent() -> None:
     """SIGKILL for this process when the thread that forked it ends (prctl(2), PR_SET_PDEATHSIG)."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def drop_capability(number: int) -> None:
+    """Takes a capability (its number in linux/capability.h) from whatever this process becomes by exec."""
+    _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), f"drop capability {number}")
 
 
 def raise_loopback() -> None:

@@ -28,7 +28,7 @@ class Network:
 
     def __init__(self) -> None:
         self._namespace = -1
-        self._link = ""
+        self.link = ""
         self.near = ""
         self.far = ""
 
@@ -37,7 +37,7 @@ class Network:
         return f"/proc/{os.getpid()}/fd/{self._namespace}"
 
     def __enter__(self) -> Network:
-        self._namespace = _new_namespace()
+        self._namespace = new_namespace()
         try:
             self._connect()
         except BaseException:
@@ -61,7 +61,7 @@ class Network:
                 raise OSError(f"no veth pair: {made.stderr.strip()}")
         else:
             raise OSError("32 names for a veth pair were all taken; are networks of other tests left behind?")
-        self._link = link
+        self.link = link
         net = f"198.{18 + number // 256}.{number % 256}"
         self.near, self.far = f"{net}.1", f"{net}.2"
         _ip("addr", "add", f"{self.near}/30", "dev", link)
@@ -71,11 +71,9 @@ class Network:
 
     def close(self) -> None:
         """Removes the pair; the namespace ends with its last process. Idempotent."""
-        if self._link:
-            subprocess.run(
-                ["ip", "link", "del", self._link], check=False, stderr=subprocess.DEVNULL, env={"PATH": PATH}
-            )
-            self._link = ""
+        if self.link:
+            subprocess.run(["ip", "link", "del", self.link], check=False, stderr=subprocess.DEVNULL, env={"PATH": PATH})
+            self.link = ""
         if self._namespace >= 0:
             os.close(self._namespace)
             self._namespace = -1
@@ -92,14 +90,14 @@ class Network:
 
     def bytes(self) -> tuple[int, int]:
         """Bytes on the wire so far, headers included: (from here into the namespace, out of it to here)."""
-        counters = Path("/sys/class/net", self._link, "statistics")
+        counters = Path("/sys/class/net", self.link, "statistics")
         return int((counters / "tx_bytes").read_text()), int((counters / "rx_bytes").read_text())
 
     def limit(self, bits_per_second: int | None) -> None:
         """Bounds both directions by a token bucket, or lifts the bound with None."""
         burst = max(32_000, bits_per_second // 8 // 100) if bits_per_second else 0
         shape = ["root", "tbf", "rate", f"{bits_per_second}bit", "burst", str(burst), "latency", "50ms"]
-        for run, device in ((_tc, self._link), (self._tc_inside, "eth0")):
+        for run, device in ((_tc, self.link), (self._tc_inside, "eth0")):
             if bits_per_second is None:
                 run(["qdisc", "del", "dev", device, "root"])
             else:
@@ -125,7 +123,7 @@ def _tc(words: list[str]) -> None:
     subprocess.run(["tc", *words], check=True, env={"PATH": PATH})
 
 
-def _new_namespace() -> int:
+def new_namespace() -> int:
     """A descriptor of a new network namespace with `lo` up; this thread stays where it was."""
     with open("/proc/thread-self/ns/net", "rb") as own:
         kernel.unshare(kernel.CLONE_NEWNET)

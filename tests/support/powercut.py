@@ -49,7 +49,7 @@ class Disk:
             self.mount()
             (self.path / "lost+found").rmdir()
             os.chown(self.path, *self._owner)
-            os.sync()
+            kernel.sync_file_system(self.path)
         except BaseException:
             self._free()
             raise

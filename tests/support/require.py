@@ -42,8 +42,14 @@ def missing() -> str:
     for tool in ("apt-get", "mkfs.ext4", "ip", "tc"):
         if shutil.which(tool, path=image.PATH) is None:
             return f"needs the command {tool}"
+    reason = _refused(_TRY)
+    return f"needs mount, network and overlay rights and loop devices ({reason})" if reason else ""
+
+
+def _refused(attempt: str) -> str:
+    """The last line of what a Python program died of; empty when it ran through."""
     tried = subprocess.run(
-        [sys.executable, "-c", _TRY],
+        [sys.executable, "-c", attempt],
         env={"PYTHONPATH": str(image.CHECKOUT), "PATH": image.PATH, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -51,13 +57,35 @@ def missing() -> str:
     )
     if tried.returncode == 0:
         return ""
-    last = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
-    return f"needs mount, network and overlay rights and loop devices ({last})"
+    return (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
 def root() -> None:
     """Call first in a test with the marker `lab`: returns where namespaces, overlay and loop devices work."""
     _unless(missing())
+
+
+_TRY_HOSTS = """
+import os
+from tests.lab import cgroups
+from tests.support import kernel
+group = cgroups.hierarchy() / f"mailmirror-try-{os.getpid()}"
+group.mkdir()
+group.rmdir()
+kernel.unshare(kernel.CLONE_NEWCGROUP | kernel.CLONE_NEWPID | kernel.CLONE_NEWTIME)
+"""
+
+
+def hosts() -> None:
+    """Call first where whole hosts boot (tests.lab): as `root`, and what systemd as PID 1 needs."""
+    _unless(missing() or missing_for_hosts())
+
+
+@functools.cache
+def missing_for_hosts() -> str:
+    """What whole hosts lack here beyond `missing`, in one line; empty when nothing. Tried once per process."""
+    reason = _refused(_TRY_HOSTS)
+    return f"needs cgroup2, pid and time namespaces ({reason})" if reason else ""
 
 
 def command(name: str) -> None:

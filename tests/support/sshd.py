@@ -86,6 +86,7 @@ def running_sshd(
     kind, blob, *_ = host_key.with_suffix(".pub").read_text().split()
     known.write_text(f"[127.0.0.1]:{port} {kind} {blob}\n")
     lines = [
+        *options,  # the first value counts
         f"Port {port}",
         "ListenAddress 127.0.0.1",
         f"HostKey {host_key}",
@@ -95,7 +96,6 @@ def running_sshd(
         "UsePAM no",
         "MaxSessions 30",
         "LogLevel VERBOSE",
-        *options,
     ]
     (tmp_path / "sshd_config").write_text("\n".join(lines) + "\n")
     with (

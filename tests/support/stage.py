@@ -202,13 +202,13 @@ def _build_root(spec: Spec) -> None:
         kernel.mount(device, layer, "ext4", 0 if spec.build else kernel.MS_RDONLY)
     lower, writes = ("/", layer) if spec.build else (f"{layer}/upper:/", memory)
     kernel.mount("root", root, "overlay", data=f"lowerdir={lower},upperdir={writes}/upper,workdir={writes}/work")
-    _furnish(root)
+    furnish(root)
     for source, target in spec.binds:
-        _bind(Path(source), root / target.lstrip("/"))
-    _move_into(root)
+        bind(Path(source), root / target.lstrip("/"))
+    move_into(root)
 
 
-def _furnish(root: Path) -> None:
+def furnish(root: Path) -> None:
     """The directories that a machine makes at boot; /sys is read-only."""
     kernel.mount("proc", root / "proc", "proc")
     kernel.mount("sysfs", root / "sys", "sysfs", kernel.MS_RDONLY)
@@ -216,7 +216,7 @@ def _furnish(root: Path) -> None:
     kernel.mount("tmp", root / "tmp", "tmpfs", data="mode=1777")
     kernel.mount("dev", root / "dev", "tmpfs", data="mode=0755")
     for name in _DEVICES:
-        _bind(Path("/dev") / name, root / "dev" / name)
+        bind(Path("/dev") / name, root / "dev" / name)
     for name, mode in (("dev/pts", 0o755), ("dev/shm", 0o1777), ("run/sshd", 0o755), ("run/lock", 0o1777)):
         (root / name).mkdir()
         (root / name).chmod(mode)
@@ -226,7 +226,8 @@ def _furnish(root: Path) -> None:
         (root / "dev" / name).symlink_to(f"/proc/self/{target}")
 
 
-def _bind(source: Path, target: Path) -> None:
+def bind(source: Path, target: Path) -> None:
+    """Shows `source`, mounts below it included, at `target`, which is made when missing."""
     if stat.S_ISDIR(source.stat().st_mode):
         target.mkdir(parents=True, exist_ok=True)
     elif not target.exists():
@@ -235,7 +236,7 @@ def _bind(source: Path, target: Path) -> None:
     kernel.mount(str(source), target, flags=kernel.MS_BIND | kernel.MS_REC)
 
 
-def _move_into(root: Path) -> None:
+def move_into(root: Path) -> None:
     """Makes `root` the namespace's root and lets go of the machine's mounts, so that a test may unmount its own."""
     old = root / "run" / "old"
     old.mkdir()

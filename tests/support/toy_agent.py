@@ -3,7 +3,7 @@
 Run as a script with the package's parent directory as first argument, or shipped as `main.py` of the agent's code
 (`shipped`). Verbs: echo (the blob comes back), arguments, fail (a fault), bodies (n BODY frames of a size, then a
 reply), die (a traceback), babble (what is no frame), mute (it answers no PING from then on), lane (bodies may come by
-lanes), told (how many bodies of which size have come in, and whether in order).
+lanes), no-lanes (they may not), told (how many bodies of which size have come in, and whether in order).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Bodies:
     def __init__(self) -> None:
         self.count = self.bytes = 0
         self.in_order = True
+        self.refused = False
         self.listener: LaneListener | None = None
 
     def take(self, frame: Frame) -> None:
@@ -56,7 +57,12 @@ def broken(why: str) -> None:
 
 def answer(frame: Frame, arguments: list[str]) -> None:
     verb = frame.head["verb"]
-    if verb == "lane":
+    if verb == "no-lanes":
+        BODIES.refused = True
+        write(Frame(Kind.REPLY, frame.id, {}))
+    elif verb == "lane" and BODIES.refused:
+        write(Frame(Kind.FAULT, frame.id, {"code": "unknown-verb", "message": "I know no lanes"}))
+    elif verb == "lane":
         BODIES.listener = LaneListener(lambda frame: deliver(frame, arguments), broken)
         write(Frame(Kind.REPLY, frame.id, {"token": BODIES.listener.token}))
     elif verb == "told":

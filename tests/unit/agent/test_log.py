@@ -72,10 +72,10 @@ def test_what_comes_back_voids_its_removal(log: Log) -> None:
 def test_a_twin_is_the_same_file_in_another_folder(log: Log) -> None:
     placed(log, b"a", fid=1, inode=5)
     placed(log, b"b", fid=2, inode=6)
-    assert log.twin("1,2", 2, b"a", 5) == 1
-    assert log.twin("1,2", 1, b"a", 5) is None, "itself isn't its twin"
-    assert log.twin("1,2", 2, b"a", 6) is None
-    assert log.twin("2", 2, b"a", 5) is None, "only among the folders that are named"
+    assert log.twins([1], {b"a": 5}) == {b"a": 1}
+    assert log.twins([1, 2], {b"a": 6, b"b": 6, b"c": 5}) == {b"b": 2}, "the same name and the same file"
+    assert log.twins([2], {b"a": 5}) == {}, "only among the folders that are named"
+    assert log.twins([], {b"a": 5}) == {}
 
 
 def test_pending_counts_what_a_cursor_lacks_and_since_when(log: Log) -> None:

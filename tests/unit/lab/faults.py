@@ -115,7 +115,8 @@ def unexpected(history: History, owner: Owner, dice: random.Random) -> set[Signa
 
 
 def renumbered(history: History, owner: Owner, dice: random.Random) -> set[Signature] | None:
-    if (found := _one(history, owner, dice)) is None:
+    found = _one(history, owner, dice)
+    if found is None or (owner.name, found[1].id) in _promises(history).doubtful:
         return None
     name, message = found
     there = history.reading[owner.name]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.lab.oracle import letter, plan
 from tests.lab.oracle.imapwords import Answer, Garbled, Line, copied, literal, uid_set, uids, values
 from tests.lab.oracle.journal import Act, Began, Cached, Journal, Record, Seen, Sent, from_line, read, to_line
+from tests.lab.oracle.postlog import again
 from tests.lab.oracle.resolver import MX, A, NoName, answers, question
 from tests.lab.oracle.site import BadSite, Exchange, parse
 from tests.lab.oracle.spool import LONGEST_WAIT, Letter, Spool, in_order, verdict, wait
@@ -128,6 +129,23 @@ def test_garbled_words_are_refused(text: bytes) -> None:
 def test_a_set_of_uids_is_read_as_it_was_written(numbers: set[int]) -> None:
     if numbers:
         assert uids(uid_set(numbers).encode()) == sorted(numbers)
+
+
+# ---- the host's log ----
+
+
+def test_a_delivery_within_the_site_that_lost_its_reply_may_stand_twice() -> None:
+    lost = "(lost connection with x while sending end of data -- message may be sent more than once)"
+    shut = "(host x said: 421 4.3.2 vm Shutting down (in reply to end of DATA command))"
+    log = f"""mail postfix/cleanup[1]: AB12: message-id=<s1-7-receive@oracle.invalid>
+mail postfix/lmtp[2]: AB12: to=<u@x>, status=deferred {lost}
+mail postfix/lmtp[2]: AB12: to=<u@x>, dsn=4.3.2, status=deferred {shut}
+mail postfix/cleanup[1]: CD34: message-id=<s1-8-receive@oracle.invalid>
+mail postfix/lmtp[2]: CD34: to=<u@x>, status=deferred (lost connection with x while sending RCPT TO)
+mail postfix/lmtp[2]: EF56: to=<u@x>, status=deferred {lost}
+mail postfix/lmtp[2]: CD34: to=<u@x>, status=sent (250 2.0.0 <u@x> Saved)
+"""
+    assert again(log.splitlines()) == {"s1-7-receive": 2}
 
 
 # ---- names ----

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+import time
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import HostUnreachable
 from orchestrator.inventory import Host
-from orchestrator.remote.dial import backoff, dial
+from orchestrator.remote.dial import UNSENT, backoff, dial
 
 
 @given(st.integers(1, 1000), st.integers())
@@ -46,6 +48,25 @@ def test_the_socket_watches_its_peer() -> None:
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+            times = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [sock.getsockopt(socket.IPPROTO_TCP, each) for each in times] == [15, 5, 3]
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+
+
+@pytest.mark.issue("2.3 bounded connect: a host that takes no connection")
+def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.remote.dial.CONNECT", 0.3)
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(8):  # the kernel drops what its queue has no room for
+            each = waiting.enter_context(socket.socket())
+            each.setblocking(False)
+            each.connect_ex(server.getsockname())
+        begin = time.monotonic()
+        with pytest.raises(HostUnreachable, match="no answer"):
+            dial(Host("mail1", "mirror", "127.0.0.1", port=server.getsockname()[1]))
+        assert time.monotonic() - begin < 5
 
 
 def test_a_closed_port_is_told_with_its_address() -> None:
