@@ -181,9 +181,11 @@ class Session:
         ]  # fmt: skip
 
     def _audit(self, tell: Callable[[Flow], None] | None = None) -> None:
-        """Have the source look at every folder. With `tell`, what it finds is copied meanwhile, but for removals."""
-        if tell is not None and any(not flow.live for flow in self._all_flows()):
-            self._look(survey=True)  # nothing is copied from a store that holds another format
+        """Have the source look at every folder. With `tell`, a first copy goes on meanwhile, but for removals."""
+        tell = tell if any(not flow.live for flow in self._all_flows()) else None
+        if tell is not None:
+            for number, store in enumerate(self._active.stores):  # nothing is copied beside another format
+                self._seen(number, self._begin_look(store.root, survey=True).result(PATIENCE).head)
         pendings = [self._begin_look(store.root) for store in self._active.stores]
         if tell is not None:
             self._each_place(partial(self._copy_ahead, tell))
@@ -193,10 +195,6 @@ class Session:
     def _begin_look(self, root: str, survey: bool = False) -> Pending:
         """An audit; of a store that was never read, a `survey` is over when its directories are known."""
         return self._links[self._active.name].start("source.audit", {"store": root, "survey": survey})
-
-    def _look(self, survey: bool) -> None:
-        for number, store in enumerate(self._active.stores):
-            self._seen(number, self._begin_look(store.root, survey).result(PATIENCE).head)
 
     def _seen(self, number: int, facts: dict[str, Any]) -> None:
         checked(self._active.name, "source.audit", facts)
@@ -212,7 +210,7 @@ class Session:
 
     @staticmethod
     def _copy_ahead(tell: Callable[[Flow], None], flows: list[Flow]) -> None:
-        for flow in flows:
+        for flow in [flow for flow in flows if not flow.live]:
             flow.ahead = True
             try:
                 flow.pull(partial(tell, flow))

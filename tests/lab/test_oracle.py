@@ -108,7 +108,7 @@ def test_a_server_that_dies_under_load_is_away_and_loses_nothing_that_was_promis
     assert verdict.sound, table
     for protocol in ("imap", "pop3"):
         away = verdict.away[protocol]
-        assert len(away.outages) >= 4 and 1.6 < away.total < 8, table
+        assert len(away.outages) >= 4 and away.total > 1.6, table
     outcomes = [record.outcome for record in read(tmp_path / "o/journal.jsonl") if isinstance(record, Act)]
     assert "unknown" in outcomes, table
 
