@@ -203,9 +203,12 @@ def account_unread(history: History, owner: Owner, dice: random.Random) -> set[S
 
 
 def second_writer(history: History, owner: Owner, dice: random.Random) -> set[Signature] | None:
-    """One answer of the old writer, after the new one began."""
-    start = min(answer.t for answer in history.answers if answer.place == "mirror")
-    history.answers.append(Answer(start + dice.uniform(0.1, 40), "primary", "late", "pop3", "+OK"))
+    """One answer of the old writer between two of the new one's: after its last it would be a hand-over."""
+    times = [answer.t for answer in history.answers if answer.place == "mirror"]
+    start, end = min(times), max(times)
+    if end - start < 1.0:
+        return None
+    history.answers.append(Answer(dice.uniform(start + 0.1, end - 0.1), "primary", "late", "pop3", "+OK"))
     return {("second writer", "", "mirror and primary", "")}
 
 
