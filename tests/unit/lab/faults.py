@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from tests.lab.oracle.intervals import Answer
+from tests.lab.oracle.intervals import Answer, serving
 from tests.lab.oracle.journal import Cached, Seen
 from tests.lab.oracle.promises import Promises, gathered
 from tests.lab.oracle.reading import Folder, Message
@@ -203,12 +203,11 @@ def account_unread(history: History, owner: Owner, dice: random.Random) -> set[S
 
 
 def second_writer(history: History, owner: Owner, dice: random.Random) -> set[Signature] | None:
-    """One answer of the old writer between two of the new one's: after its last it would be a hand-over."""
-    times = [answer.t for answer in history.answers if answer.place == "mirror"]
-    start, end = min(times), max(times)
-    if end - start < 1.0:
+    """One answer of the old writer while the new one serves: in a longer silence of its it would be a hand-over."""
+    span = max(serving(history.answers).get("mirror", []), key=lambda each: each.end - each.start, default=None)
+    if span is None or span.end - span.start < 0.2:
         return None
-    history.answers.append(Answer(dice.uniform(start + 0.1, end - 0.1), "primary", "late", "pop3", "+OK"))
+    history.answers.append(Answer(dice.uniform(span.start + 0.05, span.end - 0.05), "primary", "late", "pop3", "+OK"))
     return {("second writer", "", "mirror and primary", "")}
 
 
