@@ -192,3 +192,7 @@ def _shut(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
         sock.close()
+
+
+if __name__ == "__main__":
+    sys.exit(lend(sys.argv))

@@ -19,6 +19,7 @@ from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from . import beneath, maildir, names
 from .accounts import Accounts
+from .agenda import UNSTABLE_TRIES, Agenda
 from .beneath import Outside, Root
 from .delta import Listing, compare, digest
 from .log import Log, Placement
@@ -31,7 +32,6 @@ DIRECTORY, MESSAGES = 1, 2
 LARGE = 2_000
 """A folder with more messages is looked at name by name where hints name the names."""
 MAX_NAMED = 500
-UNSTABLE_TRIES = 5
 
 
 class Scanner:
@@ -44,11 +44,7 @@ class Scanner:
         self.problems: "OrderedDict[Tuple[bytes, bytes], str]" = OrderedDict()
         self._formats = maildir.Formats()
         self._accounts = Accounts(accounts)
-        self._queue: "OrderedDict[int, Folder]" = OrderedDict()  # to be scanned now
-        self._later: Dict[int, Folder] = {}  # to be scanned when they are due
-        self._soonest = 0.0  # when the first of those is
-        self._unread: "OrderedDict[int, Folder]" = OrderedDict()  # their messages wait until every directory is known
-        self.surveying = not log.meta.get("scanned")
+        self.agenda = Agenda(surveying=not log.meta.get("scanned"))
         self._unsettled: Set[bytes] = set()  # accounts with something missing
         self.tree = Tree(log, follow, self._moved)
         self.removals = Removals(self.tree, log)
@@ -90,13 +86,7 @@ class Scanner:
     def enqueue(self, folder: Folder, what: int, due: float = 0.0) -> None:
         """Have a folder scanned: `what` is DIRECTORY, MESSAGES or both; 0 for whatever its signatures tell."""
         folder.dirty |= what
-        if not due:
-            self._later.pop(folder.fid, None)
-            self._queue[folder.fid] = folder
-        elif folder.fid not in self._queue and folder.fid not in self._later:
-            folder.due = due
-            self._soonest = min(self._soonest, due) if self._later else due
-            self._later[folder.fid] = folder
+        self.agenda.add(folder, due)
 
     @property
     def missing_accounts(self) -> List[bytes]:
@@ -106,47 +96,22 @@ class Scanner:
     @property
     def pending(self) -> bool:
         """Whether a folder waits to be scanned or an account to be settled."""
-        return bool(self._queue or self._later or self._unread or self._unsettled)
-
-    @property
-    def surveyed(self) -> bool:
-        """In a first scan: whether every directory has been listed, and only messages are still to be read."""
-        return self.surveying and not self._queue
-
-    @property
-    def unstable(self) -> int:
-        """Folders whose removals wait because no listing of them held still."""
-        return sum(f.unstable >= UNSTABLE_TRIES for f in (*self._queue.values(), *self._later.values()))
-
-    @property
-    def held_up(self) -> bool:
-        """Whether nothing is left to be scanned but folders of which no listing holds still."""
-        left = self._later.values()
-        return bool(left) and not (self._queue or self._unread or any(f.unstable < UNSTABLE_TRIES for f in left))
+        return not self.agenda.empty or bool(self._unsettled)
 
     def step(self) -> Optional[float]:
         """Scan one folder, or settle one account; the seconds until the next call (None: nothing to do)."""
         now = time.monotonic()
-        if self._later and now >= self._soonest:
-            self._wake_due(now)
-        for waiting in (self._queue, self._unread):
-            if waiting:
-                _, folder = waiting.popitem(last=False)
-                if folder.fid in self.tree.by_fid:
-                    self._scan(folder, read=waiting is self._unread or not self.surveying)
-                return 0.0
-        for account in self._unsettled - {folder.account for folder in self._later.values()}:
+        taken = self.agenda.take(now)
+        if taken is not None:
+            folder, read = taken
+            if folder.fid in self.tree.by_fid:
+                self._scan(folder, read)
+            return 0.0
+        for account in self._unsettled - self.agenda.waiting_accounts:
             self._unsettled.discard(account)
             self.removals.settle(account)
             return 0.0
-        return max(0.001, self._soonest - now) if self._later else None
-
-    def _wake_due(self, now: float) -> None:
-        for fid, folder in list(self._later.items()):
-            if folder.due <= now:
-                del self._later[fid]
-                self._queue[fid] = folder
-        self._soonest = min((folder.due for folder in self._later.values()), default=0.0)
+        return self.agenda.delay(now)
 
     # --- one folder -------------------------------------------------------------------
 
@@ -179,7 +144,7 @@ class Scanner:
             elif folder.maildir:
                 folder.dirty |= dirty & MESSAGES
                 folder.named |= named
-                self._unread[folder.fid] = folder
+                self.agenda.add_messages(folder)
         except Outside as error:
             self._unreadable(folder, str(error))
         except OSError as error:

@@ -174,7 +174,7 @@ class Source:
         if self._auditing and delay is None:
             self._auditing = False
             self._audited = True
-            self.scanner.surveying = False
+            self.scanner.agenda.surveying = False
             self.log.begin()
             self.log.meta.set(scanned=1)
         if self.log.uncommitted:
@@ -202,7 +202,7 @@ class Source:
             "folders": folders,
             "messages": messages,
             "whole": self._audited and not self._auditing,
-            "unstable": self.scanner.unstable,
+            "unstable": self.scanner.agenda.unstable,
             "missing": [text(account) for account in self.scanner.missing_accounts[:100]],
             "foreign": [[text(path), kind] for path, kind in list(self.scanner.foreign.items())[:100]],
             "problems": [[text(f), text(n), what] for (f, n), what in list(self.scanner.problems.items())[-100:]],
@@ -231,9 +231,10 @@ class Source:
         return self._offer_soon(wanted) if head.get("patient") and self._auditing else self._offer_now(wanted)
 
     def _offer_soon(self, wanted: Wanted) -> Generator[Optional[float], None, Answer]:
-        while self._auditing and self.log.head - wanted.live < wanted.rows:
-            yield None
-        return self._offer_now(wanted, unfinished=self._auditing)
+        # A folder of which no listing holds still would keep the audit, and who waits for it, for ever.
+        while self._auditing and not self.scanner.agenda.held_up and self.log.head - wanted.live < wanted.rows:
+            yield None if self.scanner.agenda.at_work else 0.01
+        return self._offer_now(wanted, unfinished=self._auditing and not self.scanner.agenda.held_up)
 
     def _offer_now(self, wanted: Wanted, unfinished: bool = False) -> Answer:
         answer = self.offers.offer(wanted, unfinished)
@@ -267,9 +268,9 @@ class Source:
 
     def _audit(self, survey: bool) -> Generator[Optional[float], None, Answer]:
         while self._auditing or self.log.uncommitted or self.scanner.pending:
-            if self.scanner.held_up:
+            if self.scanner.agenda.held_up:
                 break  # a folder under constant change; its removals wait, and status says so
-            if survey and self.scanner.surveyed:
+            if survey and self.scanner.agenda.surveyed:
                 break
             delay = self.background()
             if self._auditing or self.scanner.pending:

@@ -7,7 +7,9 @@
 # standard input. Without, the version that `current` in the state directory names. Before the first frame there is one
 # line, which begins with MARK: whatever a login shell printed comes before it. A forced command takes one thing from
 # what the client asked for, and only when it stands at its end: "lane TOKEN".
+import importlib.util
 import os
+import runpy
 import sys
 
 MARK = b"\n\x00mailmirror-agent\x00 "
@@ -142,15 +144,15 @@ def start() -> None:
     try:
         home, arguments = find(sys.argv[1:])
         sys.path.append(home)
-        from orchestrator.agent import lanes
-
-        if arguments[-2:-1] != ["lane"]:
-            from orchestrator.agent import main
+        program = "orchestrator.agent." + ("lanes" if arguments[-2:-1] == ["lane"] else "main")
+        if importlib.util.find_spec(program) is None:
+            raise ImportError("it has no " + program)
     except (OSError, ImportError) as error:
         raise refuse("the agent's code can't be kept or found there: %s" % error) from error
     os.umask(before)
     say("have")
-    sys.exit(lanes.lend(arguments) if arguments[-2:-1] == ["lane"] else main.main(arguments))
+    sys.argv[1:] = arguments
+    runpy.run_module(program, run_name="__main__")
 
 
 if __name__ == "__main__":

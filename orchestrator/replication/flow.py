@@ -162,8 +162,12 @@ class Flow:
 
     # --- pulling ----------------------------------------------------------------------
 
-    def pull(self, progress: Callable[[], None] | None = None) -> None:
-        """Bring over everything that the cursor lacks, until nothing is left. Raises LinkLost, AgentFault."""
+    def pull(self, progress: Callable[[], None] | None = None, *, once: bool = False) -> None:
+        """Bring over everything that the cursor lacks, until nothing is left. Raises LinkLost, AgentFault.
+
+        With `once` it ends where the source had come to when it was last asked: a source that changes faster than it
+        can be followed would otherwise never let go.
+        """
         rounds = 0
         while True:
             self._unasked.dirty = False
@@ -176,7 +180,7 @@ class Flow:
                 for at in range(0, len(again), AGAIN_AT_ONCE):
                     self._ask_source("source.again", rows=again[at : at + AGAIN_AT_ONCE])
                 continue
-            if not moved or (self.live, self.dead) == before:
+            if once or not moved or (self.live, self.dead) == before:
                 return
 
     def _pull_once(self, progress: Callable[[], None] | None) -> bool:

@@ -71,8 +71,6 @@ class Session:
         self._equal_as_of: dict[str, float] = {}
         self._watching = ""
         self._seen_at = 0.0
-        self._last = PairStatus(pair.name)
-        self._bytes_before = self._wire_bytes()
 
     # --- opening and closing ----------------------------------------------------------
 
@@ -213,7 +211,7 @@ class Session:
         for flow in [flow for flow in flows if not flow.live]:
             flow.ahead = True
             try:
-                flow.pull(partial(tell, flow))
+                flow.pull(partial(tell, flow), once=True)
             finally:
                 flow.ahead = False
 
@@ -303,7 +301,7 @@ class Session:
             for flow in flows:
                 flow.renew_permit()
                 if first_time or flow.dirty or (flow.status.pending and flow.may_delete):
-                    flow.pull(partial(self._between, stop, flow))
+                    flow.pull(partial(self._between, stop, flow), once=True)
                     flow.status.pending = 0
                     if not flow.whole and flow.may_delete:
                         flow.sweep(adopting=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not __package__:
     sys.path.insert(0, sys.argv.pop(1))
 
 from orchestrator.agent.lanes import LaneListener, lend  # noqa: E402, RUF100

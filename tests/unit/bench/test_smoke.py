@@ -15,7 +15,12 @@ import pytest
 from bench.arrange import REPOSITORY
 from tests.support import require
 
-pytestmark = [pytest.mark.issue("2.8 make bench: runs and leaves nothing"), pytest.mark.lab]
+# One after the other: each looks at what the machine has mounted, before and after.
+pytestmark = [
+    pytest.mark.issue("2.8 make bench: runs and leaves nothing"),
+    pytest.mark.lab,
+    pytest.mark.xdist_group("bench"),
+]
 BENCH = [sys.executable, "-m", "bench", "--small", "--no-ours", "--peers", "rsync"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 

@@ -45,6 +45,14 @@ def test_without_libyaml_the_same_is_refused(name: str, monkeypatch: pytest.Monk
     assert HEAD.search(str(caught.value))
 
 
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "], ids=["list", "mapping", "block"])
+def test_a_bomb_of_nesting_is_refused_with_its_place_by_us_or_by_the_library(opening: str) -> None:
+    """libyaml has a limit of its own from PyYAML 6.0.4 on, beyond ours, which it may meet first: it reads ahead."""
+    with pytest.raises(InventoryError) as caught:
+        read_bytes((opening * 20_000).encode(), NAME)
+    assert HEAD.search(str(caught.value)) and "nest" in str(caught.value)
+
+
 @pytest.mark.issue("2.2 exit 78")
 def test_a_wrong_inventory_is_a_configuration_error() -> None:
     with pytest.raises(InventoryError) as caught:

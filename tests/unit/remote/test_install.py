@@ -60,7 +60,7 @@ def test_the_line_takes_the_place_of_the_keys_others_and_only_of_these(tmp_path:
 
 
 def test_installing_lays_code_start_and_line_and_again_changes_nothing(tmp_path: Path) -> None:
-    main = "def main(words):\n    print(words)\n    return 7\n"
+    main = "import sys\nprint(sys.argv[1:])\nsys.exit(7)\n"
     files = {"__init__.py": "", "lanes.py": "", "main.py": main}
     code, line, loader = bootstrap.pack(files), key_line(host("/a", user="vmail"), KEY), bootstrap.loader_text()
     if getpass.getuser() == "root":  # whose state directory is fixed
