@@ -45,13 +45,7 @@ maximal_backoff_time = 20s
 transport_retry_time = 5s
 """
 
-_PROCESSES = """smtp inet n - n - - smtpd
-submission inet n - n - - smtpd
-  -o syslog_name=postfix/submission
-  -o smtpd_tls_security_level=encrypt
-  -o smtpd_sasl_auth_enable=yes
-  -o smtpd_client_restrictions=permit_sasl_authenticated,reject
-pickup unix n - n 60 1 pickup
+INTERNAL = """pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -76,6 +70,14 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
+"""Postfix's own processes (master(5)): all but what listens to the outside."""
+_PROCESSES = f"""smtp inet n - n - - smtpd
+submission inet n - n - - smtpd
+  -o syslog_name=postfix/submission
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_client_restrictions=permit_sasl_authenticated,reject
+{INTERNAL}"""
 
 _DOVECOT = f"""protocols = imap pop3 lmtp sieve
 listen = *

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.lab.mail import INTERNAL
 from tests.lab.oracle.site import Exchange, Place, Site, User
 from tests.support import image
 from tests.support.netns import Network
@@ -99,31 +100,10 @@ minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 service_throttle_time = 1s
 """
-SERVICES = """
-smtp unix - - n - - smtp
+SERVICES = f"""
 smtp inet n - n - - smtpd
 submission inet n - n - - smtpd -o smtpd_tls_security_level=encrypt -o smtpd_sasl_auth_enable=yes
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-"""
+{INTERNAL}"""
 
 
 class Stand:
