@@ -69,14 +69,16 @@ class Adoption:
             raise FileNotFoundError(base)
         source, target = passive.directory(origin, held.sub), passive.directory(place, message.sub)
         old, new = base + held.info, message.base + message.info
+        stays = (origin.lid, held.sub, old) == (place.lid, message.sub, new)
         elsewhere = (origin.lid, base) != (place.lid, message.base)
         proven = elsewhere and held.inode
-        if proven and held.is_file(message.inode, message.size, message.mtime):
-            beneath.link(source, old, target, new)  # a copy, as the source has it
-        elif proven:
+        copied = proven and held.is_file(message.inode, message.size, message.mtime)
+        if proven and not copied:
             raise FileNotFoundError(base)  # it was found to be another message, and stays that
-        elif (origin.lid, held.sub, old) != (place.lid, message.sub, new):
-            beneath.rename(source, old, target, new)
+        if not stays:
+            target = passive.vacate(place, message.sub, new)
+            act = beneath.link if copied else beneath.rename  # a copy, where the source has one too
+            act(source, old, target, new)
         fd = os.open(new, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
         try:
             own(fd, message.mode, message.owner, message.group, message.mtime)

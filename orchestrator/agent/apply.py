@@ -90,7 +90,7 @@ class Applier:
             return
         self._begun, self.begun_for = True, batch
         if batch is not None:
-            self._passive.ledger.touch(self._lids(batch.parcel))
+            self._passive.ledger.touch(self._lids(batch))
         if self._passive.all_at_once and (self._unacked or (batch is not None and not batch.durable)):
             self._barrier = self._passive.barrier(over)
 
@@ -106,7 +106,7 @@ class Applier:
     def settle(self) -> List[Outcome]:
         """End what `begin` began, waiting for it; the outcomes that are durable by that."""
         if self._barrier is not None:
-            self._barrier.wait()
+            self._passive.surely(self._barrier.wait)
             self._barrier = None
         elif self._unacked:
             self._passive.sync_dirs()
@@ -142,7 +142,6 @@ class Applier:
                 self._message(batch, message, outcome)
             except (Outside, NotRegular, OSError) as error:
                 self._bar(message.fid, error)
-        passive.flush()
         passive.look_up((by_fid.get(r.fid), r.name) for r in batch.parcel.removals if r.what == MESSAGE)
         removed = self._removals(batch, outcome)
         passive.flush()
@@ -158,7 +157,7 @@ class Applier:
         done = self.settle() if self._begun else []
         if small and len(self._passive.dirty_dirs) <= 64:
             self._passive.sync_dirs()
-        elif self._unacked or self._passive.ledger.uncommitted or not small:
+        else:
             self._passive.sync_all()
         return done + self._commit()
 
@@ -166,10 +165,12 @@ class Applier:
         place = self._passive.ledger.by_fid.get(fid)
         self._passive.bar(fid, place.path if place else b"", error)
 
-    def _lids(self, parcel: Parcel) -> Set[int]:
-        by_fid = self._passive.ledger.by_fid
+    def _lids(self, batch: Batch) -> Set[int]:
+        """The folders that a batch changes; a message that is taken over leaves its own."""
+        by_fid, parcel = self._passive.ledger.by_fid, batch.parcel
         fids = {m.fid for m in parcel.messages} | {s.fid for _, s in parcel.sidecars} | {r.fid for r in parcel.removals}
-        return {by_fid[fid].lid for fid in fids if fid in by_fid}
+        left = {lid for found in batch.unless.values() for lid, _ in found}
+        return left | {by_fid[fid].lid for fid in fids if fid in by_fid}
 
     # --- sidecars ---------------------------------------------------------------------
 
@@ -280,7 +281,6 @@ class Applier:
         passive = self._passive
         if held is not None:
             passive.quarantine.take(place, MESSAGE, held.sub, message.base + held.info, counted=False, size=held.size)
-            passive.dirty_dirs[place.path + (b"/cur" if held.sub else b"/new")] = None
         target, name = passive.directory(place, message.sub), message.base + message.info
         try:
             passive.staging.give(arrived, target, name)
@@ -330,7 +330,7 @@ class Applier:
                 continue
             try:
                 self.remove(place, removal.what, removal.name, removal.moved, not removal.exempt, outcome)
-            except Outside as error:
+            except (Outside, OSError) as error:
                 self._bar(removal.fid, error)
         return True
 
@@ -354,7 +354,6 @@ class Applier:
             outcome.count("moved_away" if moved else "deleted")
         elif what == SIDECAR:
             passive.quarantine.take(place, SIDECAR, 0, local_name(name), counted=False)
-            passive.dirty_dirs[place.path] = None
             passive.ledger.drop_sidecar(place.lid, name)
         elif what == FOLDER:
             self._take_folder(place)
@@ -389,7 +388,6 @@ class Applier:
             return
         passive.root.forget(place.path)
         passive.quarantine.take(place, FOLDER, 0, b"", counted=False)
-        passive.dirty_dirs[place.path.rpartition(b"/")[0]] = None
         passive.ledger.drop_place(place)
 
     def release(self, account: bytes) -> int:

@@ -23,6 +23,7 @@ import sys
 from collections import OrderedDict
 from functools import lru_cache
 from types import TracebackType
+from typing import Union
 
 from .names import BadName, check_path
 
@@ -214,6 +215,13 @@ def give_name(fd: int, target: int, new: bytes) -> None:
     """Give a nameless file its name. Raises FileExistsError."""
     _plain(new)
     os.link(b"/proc/self/fd/%d" % fd, new, dst_dir_fd=target, follow_symlinks=True)
+
+
+def write_all(fd: int, data: Union[bytes, memoryview]) -> None:
+    """Write all of it where the descriptor stands: write(2) may take less, on a disk that is nearly full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def rename(source: int, name: bytes, target: int, new: bytes) -> None:

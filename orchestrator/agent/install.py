@@ -147,9 +147,7 @@ class Installer:
             return temporary
         fd = beneath.create(staging, temporary, 0o600)
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(fd, view) :]
+            beneath.write_all(fd, content)
             self._own(fd, row)
         finally:
             os.close(fd)
@@ -214,7 +212,8 @@ class Installer:
         fd = os.open(row.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root.open_dir(place.path))
         try:
             os.ftruncate(fd, offset)
-            os.pwrite(fd, data, offset)
+            os.lseek(fd, offset, os.SEEK_SET)
+            beneath.write_all(fd, data)
             self._own(fd, row)
             if sync:
                 os.fsync(fd)

@@ -158,11 +158,16 @@ class Ledger:
         return self._open
 
     def close(self, clean: bool) -> None:
-        """End. `clean`: everything is durable in the store, so nothing needs to be read again."""
+        """End. `clean`: everything is durable in the store, so nothing needs to be read again.
+
+        Otherwise nobody knows that, and what wasn't committed is forgotten.
+        """
         if clean:
             self.begin()
             self._db.execute("DELETE FROM touched")
-        self.commit()
+            self.commit()
+        elif self._open:
+            self._db.execute("ROLLBACK")
         self._db.close()
 
     # --- folders ----------------------------------------------------------------------

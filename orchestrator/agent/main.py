@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from typing import Any, Callable, Dict, List, Optional, Union
 
 from . import VERSION, marker
@@ -54,8 +55,9 @@ class Agent:
             self._lanes.close()
         if self._waker is not None:
             self._waker.close()
-        for side in self._open.values():
-            side.close()
+        with ExitStack() as stack:  # one that can't be closed well doesn't keep the others open
+            for side in self._open.values():
+                stack.callback(side.close)
         self._open.clear()
 
     def _verbs(self) -> Dict[str, Verb]:

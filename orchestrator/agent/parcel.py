@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import names
 from .install import SidecarRow
+from .log import FOLDER
 from .wire import Garbled, raw
 
 MAX_TIME = 1 << 62
@@ -185,11 +186,12 @@ def _removals(rows: List[Any], refused: List[str]) -> List[RemovalItem]:
     for row in rows:
         try:
             fid, what, name, moved, exempt, account = row
-            found.append(
-                RemovalItem(
-                    _number(fid, MAX_TIME), _number(what, 2), raw(name), bool(moved), bool(exempt), raw(account)
-                )
-            )
+            name = raw(name)
+            if _number(what, FOLDER) == FOLDER:
+                name = b""
+            else:
+                names.check_component(name)
+            found.append(RemovalItem(_number(fid, MAX_TIME), what, name, bool(moved), bool(exempt), raw(account)))
         except (ValueError, TypeError) as error:
             refused.append(f"a removal: {error}")
     return found

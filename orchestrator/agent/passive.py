@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from . import beneath
 from .barrier import Barrier
 from .beneath import Outside, Root
 from .delta import Listing, compare, digest
 from .ledger import Held, Ledger, Place
+from .log import MESSAGE
 from .maildir import list_messages
 from .names import STATE_DIR
 from .quarantine import Quarantine
@@ -36,10 +37,10 @@ class Passive:
         self.root = root
         self.ledger = ledger
         self.staging = Staging(root)
-        self.quarantine = Quarantine(root, ledger)
+        self.dirty_dirs: Dict[bytes, None] = {}  # paths whose entries changed since the last sync
+        self.quarantine = Quarantine(root, ledger, self.dirty_dirs)
         self.tie = Tie(root, ledger)
         self.problems: List[str] = []
-        self.dirty_dirs: Dict[bytes, None] = {}  # paths whose entries changed since the last sync
         self.barred: Dict[int, str] = {}  # fid of a folder that can't be worked on -> why
         self._untold: List[str] = []  # of those, what the controller wasn't told yet
         self._permit_until = 0.0
@@ -48,6 +49,7 @@ class Passive:
         self._known: Dict[Tuple[int, bytes], Optional[Held]] = {}  # what the ledger says, where it was asked before
         self._changed: Dict[int, Place] = {}
         self._syncfs: Optional[bool] = None
+        self._failed: Optional[OSError] = None
 
     # --- the permit -------------------------------------------------------------------
 
@@ -64,8 +66,19 @@ class Passive:
     def directory(self, place: Place, sub: int) -> int:
         """The descriptor of a folder's new or cur, which is about to change."""
         path = place.path + PARTS[sub]
+        fd = self.root.open_dir(path)
         self.dirty_dirs[path] = None
-        return self.root.open_dir(path)
+        return fd
+
+    def vacate(self, place: Place, sub: int, name: bytes) -> int:
+        """The same for a name that is about to be given; a stranger's file that has it goes into quarantine."""
+        target = self.directory(place, sub)
+        try:
+            beneath.stat(target, name)
+        except FileNotFoundError:
+            return target
+        self.quarantine.take(place, MESSAGE, sub, name, counted=False)
+        return target
 
     def look_up(self, wanted: Iterable[Tuple[Optional[Place], bytes]]) -> None:
         """Ask the ledger at once for many messages that `held` will be asked for one by one, until `look_away`."""
@@ -112,7 +125,8 @@ class Passive:
 
     def move(self, place: Place, base: bytes, was: Held, sub: int, info: bytes) -> None:
         """Give a message other flags, or move it from new to cur. Raises FileNotFoundError."""
-        beneath.rename(self.directory(place, was.sub), base + was.info, self.directory(place, sub), base + info)
+        source, target = self.directory(place, was.sub), self.vacate(place, sub, base + info)
+        beneath.rename(source, base + was.info, target, base + info)
 
     def reread(self, place: Place, strays: Optional[Dict[bytes, List[bytes]]] = None) -> List[Tuple[int, bytes]]:
         """Have the ledger know a folder's messages as they stand on disk; those that don't any more, as (fid, base).
@@ -193,11 +207,24 @@ class Passive:
         if not self.all_at_once:
             self.sync_dirs()
             return
-        beneath.syncfs(self.root.fd)
+        self.surely(beneath.syncfs, self.root.fd)
         self.dirty_dirs.clear()
 
+    def surely(self, call: Callable[..., None], *args: Any) -> None:
+        """Make something durable by a call. Where that failed once, this fails for ever.
+
+        The kernel tells a failed write a single time (fsync(2)): asked again, it would say that all is well.
+        """
+        if self._failed is not None:
+            raise self._failed
+        try:
+            call(*args)
+        except OSError as error:
+            self._failed = error
+            raise
+
     def barrier(self, over: Callable[[], None]) -> Barrier:
-        """The same in the background; only where it goes `all_at_once`."""
+        """As `sync_all`, in the background; only where it goes `all_at_once`. Whoever waits does it `surely`."""
         self.dirty_dirs.clear()
         return Barrier(self.root.fd, over)
 
@@ -205,9 +232,10 @@ class Passive:
         """Make the entries of the changed directories durable, one by one."""
         for path in self.dirty_dirs:
             try:
-                os.fsync(self.root.open_dir(path))
+                fd = self.root.open_dir(path)
             except FileNotFoundError:
                 continue  # renamed or removed since; its parent is in the list
+            self.surely(os.fsync, fd)
         self.dirty_dirs.clear()
 
     # --- what stands in the way -------------------------------------------------------

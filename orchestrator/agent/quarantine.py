@@ -28,9 +28,11 @@ STRAY = 3
 class Quarantine:
     """One store's quarantine. One thread."""
 
-    def __init__(self, root: Root, ledger: Ledger) -> None:
+    def __init__(self, root: Root, ledger: Ledger, dirty: Dict[bytes, None]) -> None:
+        """`dirty` gets the paths of the directories whose entries change by this."""
         self._root = root
         self._ledger = ledger
+        self._dirty = dirty
         self._count = 0
 
     def take(self, place: Place, what: int, sub: int, name: bytes, *, counted: bool, size: int = 0) -> bool:
@@ -53,13 +55,15 @@ class Quarantine:
         """Rename what stands at a path into today's directory; where it stands now, None when it is gone."""
         parent, _, entry = path.rpartition(b"/")
         day = HOME + b"/" + time.strftime("%Y%m%d", time.gmtime()).encode()
-        self._root.make_dirs(day, 0o700)
+        for made in self._root.make_dirs(day, 0o700):
+            self._dirty[made.rpartition(b"/")[0]] = None
         self._count += 1
         stored = (b"%x-%x-" % (time.time_ns(), self._count) + entry)[:255]
         try:
             beneath.rename(self._root.open_dir(parent), entry, self._root.open_dir(day), stored)
         except FileNotFoundError:
             return None
+        self._dirty.update(dict.fromkeys((parent, day)))
         return day + b"/" + stored
 
     def _record(
@@ -106,6 +110,7 @@ class Quarantine:
         except FileNotFoundError:
             self._ledger.drop_kept([kept.qid])
             return False
+        self._dirty[day] = None
         self._ledger.drop_kept([kept.qid])
         return True
 

@@ -94,13 +94,19 @@ class Sink:
         self.applier.adoption.active = bool(self.ledger.meta.get("adopting"))
 
     def close(self) -> None:
-        self.applier.finish()
-        for batch, _ in self._pending.values():
-            self.passive.staging.drop(batch.arrivals)
-        with suppress(Outside):  # a link in its place: told already, and whoever opens this store next is refused
-            self.passive.staging.clear()
-        self.ledger.close(clean=self._clean)
-        self.root.close()
+        """End. Raises OSError where what was applied can't be made durable; the next conversation reads it again."""
+        try:
+            for batch, _ in self._pending.values():
+                self.passive.staging.drop(batch.arrivals)
+            with suppress(Outside):  # a link in its place: told already, and whoever opens this store next is refused
+                self.passive.staging.clear()
+            self.applier.finish()
+        except BaseException:
+            self._clean = False
+            raise
+        finally:
+            self.ledger.close(clean=self._clean)
+            self.root.close()
 
     # --- who the source is ------------------------------------------------------------
 
@@ -223,6 +229,8 @@ class Sink:
         ]
         tally["sidecars"] = len(wanted)
         tally["deleted"] = sum(1 for removal in parcel.removals if removal.what == 0 and not removal.moved)
+        if not self._pending:
+            self.passive.look_away()
         return Answer({"tally": tally})
 
     def _look_up(self, parcel: Parcel) -> None:
@@ -380,6 +388,7 @@ class Sink:
 
     def adopt(self) -> Answer:
         """Note what stands here, to be compared with the source and taken over message by message."""
+        self._tell(self.applier.finish())
         count = reconcile.populate(self.passive)
         self._compare_all()
         self.applier.adoption.active = True
@@ -398,17 +407,20 @@ class Sink:
         """Apply an account's waiting deletions: an operator acknowledged them."""
         if not self.passive.permitted:
             raise Fault("no-permit", "no deletion is permitted now", "See `mailmirror status`.")
+        self._tell(self.applier.finish())
         count = self.applier.release(raw(account))
         return Answer({"deleted": count})
 
     def recall(self, account: str, seconds: float, reason: str) -> Answer:
         """Bring back what was deleted lately in an account, as waiting deletions: the firewall tripped."""
+        self._tell(self.applier.finish())
         return Answer({"recalled": undo.recall(self.passive, raw(account), seconds, reason)})
 
     def undelete(self, head: Dict[str, Any]) -> Answer:
         """List what stands in quarantine, or bring it back (`restore`: qids) as waiting deletions."""
         if head.get("restore") is not None:
             wanted = {int(qid) for qid in head["restore"]}
+            self._tell(self.applier.finish())
             return Answer({"restored": undo.restore(self.passive, wanted, "brought back by undelete")})
         rows = self.ledger.kept("what < 2")
         blob, deflated = pack(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 from . import beneath
 from .beneath import Root
@@ -25,6 +25,8 @@ SPARE = 600
 """Descriptors that are left to everything else: `beneath.Root` keeps 256."""
 MOST = 16_384
 """Nameless files that are open at once."""
+_OPEN: Set[int] = set()
+"""The nameless files of this process, whatever their store: the limit is the process's too."""
 
 Attributes = Tuple[int, int, int, int]
 """(mode, owner, group, mtime in ns)"""
@@ -64,7 +66,7 @@ class Staging:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._room = _descriptors()
+        self._most = _descriptors()
         root.make_dirs(HOME, 0o700)
         self.clear()
 
@@ -80,13 +82,13 @@ class Staging:
 
     def _fresh(self, home: int, number: int, item: int) -> Tuple[Arrived, int]:
         """An empty file: what it is kept as, and its descriptor."""
-        if self._room > 0:
+        if len(_OPEN) < self._most:
             try:
                 fd = beneath.nameless(home)
             except beneath.Unsupported:
-                self._room = 0
+                self._most = 0
             else:
-                self._room -= 1
+                _OPEN.add(fd)
                 return fd, fd
         name = b"body-%x-%x" % (number, item)
         return name, beneath.create(home, name, 0o600)
@@ -95,26 +97,22 @@ class Staging:
         """Give a body its final name. Raises FileExistsError."""
         if isinstance(arrived, int):
             beneath.give_name(arrived, target, name)
-            os.close(arrived)
-            self._room += 1
+            _close(arrived)
         else:
             beneath.link(self.fd, arrived, target, name)
             beneath.unlink(self.fd, arrived)
 
     def drop(self, arrivals: Arrivals) -> None:
         """Forget what arrived and got no name."""
-        for _, fd, _ in arrivals.parts.values():
-            os.close(fd)
-        for arrived in [*arrivals.files.values(), *(kept for kept, _, _ in arrivals.parts.values())]:
-            if isinstance(arrived, bytes):
-                beneath.unlink(self.fd, arrived)
-            else:
-                self._room += 1
-        for arrived in arrivals.files.values():
-            if isinstance(arrived, int):
-                os.close(arrived)
+        kept = [*arrivals.files.values(), *(arrived for arrived, _, _ in arrivals.parts.values())]
+        opened = {fd for _, fd, _ in arrivals.parts.values()} | {each for each in kept if isinstance(each, int)}
         arrivals.files.clear()
         arrivals.parts.clear()
+        for fd in opened:
+            _close(fd)
+        for arrived in kept:
+            if isinstance(arrived, bytes):
+                beneath.unlink(self.fd, arrived)
 
     def content(self, arrived: Arrived) -> bytes:
         """All that arrived as one body, which is forgotten."""
@@ -122,10 +120,8 @@ class Staging:
         try:
             return read_range(fd, 0, os.fstat(fd).st_size)
         finally:
-            os.close(fd)
-            if isinstance(arrived, int):
-                self._room += 1
-            else:
+            _close(fd)
+            if isinstance(arrived, bytes):
                 beneath.unlink(self.fd, arrived)
 
     def take(self, arrivals: Arrivals, frame: Frame, durable: bool, own: Own) -> int:
@@ -142,13 +138,13 @@ class Staging:
                 raise Garbled("a bundle that is shorter than its parts")
             kept, fd = self._fresh(home, number, item)
             try:
-                _write(fd, view[at : at + size])
+                beneath.write_all(fd, view[at : at + size])
                 self._complete(fd, attributes.get(item), durable, own)
             except BaseException:
-                os.close(fd)
+                _close(fd)
                 raise
             if kept is not fd:
-                os.close(fd)
+                _close(fd)
             files[item] = kept
             at += size
         for item, start, size, total in frame.head.get("p", []):
@@ -169,19 +165,20 @@ class Staging:
         self, arrivals: Arrivals, item: int, start: int, data: memoryview, size: int, durable: bool, own: Own
     ) -> None:
         base = arrivals.offsets.get(item, 0)
-        if len(data) != size or start < base or start + size > arrivals.sizes[item]:
-            raise Garbled("a part that lies outside its message")
+        have = arrivals.parts[item][2] if item in arrivals.parts else 0
+        if len(data) != size or start - base != have or start + size > arrivals.sizes[item]:
+            raise Garbled("a part that isn't the next one of its message")
         if item not in arrivals.parts:
             arrivals.parts[item] = (*self._fresh(self.fd, arrivals.number, item), 0)
-        kept, fd, have = arrivals.parts[item]
-        os.pwrite(fd, data, start - base)
+        kept, fd, _ = arrivals.parts[item]
+        beneath.write_all(fd, data)
         have += size
         arrivals.parts[item] = (kept, fd, have)
         if have >= arrivals.sizes[item] - base:
             self._complete(fd, arrivals.attributes.get(item), durable, own)
             del arrivals.parts[item]
             if kept is not fd:
-                os.close(fd)
+                _close(fd)
             arrivals.files[item] = kept
 
     @staticmethod
@@ -202,9 +199,9 @@ class Staging:
                 arrivals.failed.append((item, str(why)[:200]))
 
 
-def _write(fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+def _close(fd: int) -> None:
+    _OPEN.discard(fd)  # before another thread may be given the same number
+    os.close(fd)
 
 
 def _descriptors() -> int:

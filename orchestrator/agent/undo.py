@@ -99,6 +99,7 @@ def _folder_back(passive: Passive, path: bytes, account: bytes, reason: str) -> 
             beneath.rename(root.open_dir(day), entry, root.open_dir(parent), name)
         except FileNotFoundError:
             continue
+        passive.dirty_dirs[day] = None
         ledger.drop_kept([kept.qid])
         break
     else:
@@ -152,9 +153,7 @@ def _row_back(passive: Passive, place: Place, base: bytes) -> None:
     temporary = b"undelete-%x" % time.time_ns()
     out = beneath.create(passive.staging.fd, temporary, stat.st_mode & 0o7777)
     try:
-        view = memoryview(content)
-        while view:  # a short write must never become a shortened uidlist
-            view = view[os.write(out, view) :]
+        beneath.write_all(out, content)
         if os.geteuid() == 0:
             os.fchown(out, stat.st_uid, stat.st_gid)
         os.fsync(out)

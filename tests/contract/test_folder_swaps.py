@@ -5,16 +5,15 @@ made good from where the directories are, whatever the folders are called by the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import HostUnreachable, LinkLost
-from tests.faults.crashing import NEVER, Crash, Mortal
+from tests.faults.crashing import NEVER, Crash, a_mortal_pair, around
 from tests.support import pairs
 
 ANN = "ex.org/ann"
+MOVES = ("exchange", "rename", "commit", "mkdir")
 Renames = Sequence[tuple[str, str]]
 SWAP: Renames = (("A", "T"), ("B", "A"), ("T", "B"))
 CYCLE: Renames = (("A", "T"), ("C", "A"), ("B", "C"), ("T", "B"))
@@ -96,27 +95,17 @@ def test_a_strangers_directory_in_the_way_of_a_rename_goes_into_quarantine(memor
 
 def crashed(crash: Crash, then: Callable[[pairs.Laid], None]) -> list[str]:
     """A crash while folders change names, then they are called something else; the truth at every step."""
-    with pairs.in_memory() as base:
-        laid = Mortal(base)
-        try:
-            lay(laid)
-            inodes = set(directories(laid.mirror).values())
-            rename_all(laid, CYCLE)
-            laid.end()
-            laid.crashes = {"m": crash}
-            with suppress(LinkLost, HostUnreachable):  # it was killed, as was meant
-                laid.open()
-                laid.sync()
-            laid.end()
-            laid.crashes = {}
-            assert set(directories(laid.mirror).values()) == inodes, "a folder is out of sight"
-            then(laid)
-            laid.sync()
-            assert set(directories(laid.mirror).values()) == inodes, "a folder was sent again"
-            pairs.equal(laid)
-            return laid.counted()
-        finally:
-            laid.end()
+    with a_mortal_pair() as laid:
+        lay(laid)
+        inodes = set(directories(laid.mirror).values())
+        rename_all(laid, CYCLE)
+        laid.pass_with("m", crash)
+        assert set(directories(laid.mirror).values()) == inodes, "a folder is out of sight"
+        then(laid)
+        laid.sync()
+        assert set(directories(laid.mirror).values()) == inodes, "a folder was sent again"
+        pairs.equal(laid)
+        return laid.counted()
 
 
 def _no_more(_: pairs.Laid) -> None:
@@ -138,39 +127,25 @@ def _on(laid: pairs.Laid) -> None:
 def test_a_crash_while_folders_change_names_is_made_good(then: Callable[[pairs.Laid], None]) -> None:
     acts = crashed(NEVER, then)
     assert "exchange" in acts
-    for at, what in enumerate(acts):
-        if what in ("exchange", "rename", "commit", "mkdir"):
-            for how in ("before", "after"):
-                crashed(Crash(at, how), then)
+    for crash in around(acts, MOVES):
+        crashed(crash, then)
 
 
 def in_its_holders_place(crash: Crash) -> list[str]:
     """A crash while a folder takes the place of the one that held it, which can't be done in one step."""
-    with pairs.in_memory() as base:
-        laid = Mortal(base)
-        try:
-            lay(laid, fs=True, names=("A", "A/B"))
-            take_the_holders_place(laid)
-            laid.end()
-            laid.crashes = {"m": crash}
-            with suppress(LinkLost, HostUnreachable):  # it was killed, as was meant
-                laid.open()
-                laid.sync()
-            laid.end()
-            laid.crashes = {}
-            laid.sync()
-            pairs.equal(laid)
-            left = {path.name for path in (laid.mirror / ".mailmirror").iterdir()}
-            assert left == {"ledger", "store.json", "tmp"}
-            return laid.counted()
-        finally:
-            laid.end()
+    with a_mortal_pair() as laid:
+        lay(laid, fs=True, names=("A", "A/B"))
+        take_the_holders_place(laid)
+        laid.pass_with("m", crash)
+        laid.sync()
+        pairs.equal(laid)
+        left = {path.name for path in (laid.mirror / ".mailmirror").iterdir()}
+        assert left == {"ledger", "store.json", "tmp"}
+        return laid.counted()
 
 
 @pytest.mark.issue("2.P kill agent while a folder takes another's place in two steps; restart")
 def test_a_crash_while_a_folder_takes_its_holders_place_is_made_good() -> None:
     acts = in_its_holders_place(NEVER)
-    for at, what in enumerate(acts):
-        if what in ("exchange", "rename", "commit", "mkdir"):
-            for how in ("before", "after"):
-                in_its_holders_place(Crash(at, how))
+    for crash in around(acts, MOVES):
+        in_its_holders_place(crash)

@@ -185,7 +185,10 @@ FOREIGN = {
 
 @pytest.mark.issue("2.5 mdbox sdbox mbox refused with a clear message")
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_other_mailbox_formats_are_refused_by_name(laid: pairs.Laid, kind: str) -> None:
+def test_other_mailbox_formats_are_refused_by_name_before_any_mail_beside_them_is_copied(
+    laid: pairs.Laid, kind: str
+) -> None:
+    pairs.Mailbox(laid.source / "aaron").folder(INBOX).deliver(b"beside\n")
     for each in FOREIGN[kind]:
         path = laid.source / each
         (path if each.endswith("/") else path.parent).mkdir(parents=True)

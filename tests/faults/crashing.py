@@ -14,12 +14,15 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.agent import uidlist as strict
 from orchestrator.demo import uidlist
 from orchestrator.demo.mailbox import INBOX
+from orchestrator.errors import HostUnreachable, LinkLost
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.lines import ChildLine, house
 from tests.support import pairs
@@ -118,9 +121,32 @@ class Mortal(pairs.Laid):
         self.lines[name] = line
         return Conversation(line, name=name, dead_after=20.0)
 
+    def pass_with(self, host: str, crash: Crash) -> None:
+        """A pass in which this host's agent dies so, or outlives it."""
+        self.end()
+        self.crashes = {host: crash}
+        try:
+            self.open()
+            self.sync()
+        except (LinkLost, HostUnreachable):
+            self.acts.touch()  # it was killed, as was meant; perhaps before its first act
+        self.end()
+        self.crashes = {}
+
     def counted(self) -> list[str]:
         """What the mortal agents did, act by act."""
         return self.acts.read_text().split()
+
+
+@contextmanager
+def a_mortal_pair() -> Iterator[Mortal]:
+    """It ends with the block."""
+    with pairs.in_memory() as base:
+        laid = Mortal(base)
+        try:
+            yield laid
+        finally:
+            laid.end()
 
 
 def chosen(acts: list[str], seed: int) -> list[Crash]:
@@ -134,6 +160,27 @@ def chosen(acts: list[str], seed: int) -> list[Crash]:
     if ALL or len(crashes) <= MOST:
         return crashes
     return sorted(random.Random(seed).sample(crashes, 40), key=lambda crash: crash.at)
+
+
+def around(acts: Sequence[str], kinds: Sequence[str]) -> Iterator[Crash]:
+    """A crash before and one behind every act of these kinds."""
+    for number, what in enumerate(acts):
+        if what in kinds:
+            yield from (Crash(number, how) for how in (BEFORE, AFTER))
+
+
+def failures(crashes: Sequence[Crash], acts: Sequence[str], live: Callable[[Crash], Sequence[str]]) -> list[str]:
+    """Live through every crash; what went wrong, crash by crash. `live` tells the acts up to the end."""
+    failed = []
+    for crash in crashes:
+        try:
+            reached = live(crash)
+        except Exception as error:  # noqa: BLE001 - every crash has its say, then all that failed are told
+            failed.append(f"{crash} ({acts[crash.at]}): {type(error).__name__}: {error}"[:600])
+        else:
+            if len(reached) <= crash.at:
+                print(f"{crash} came too late to matter")
+    return [f"{len(failed)} of {len(crashes)}", *failed] if failed else []
 
 
 class History:
@@ -231,6 +278,12 @@ class History:
                 account = path.relative_to(self.laid.mirror).parts[1]
                 known = {uid: self.rows.get((account, parsed.header.uidvalidity, uid)) for uid in parsed.uids}
                 assert dict(zip(parsed.uids, parsed.bases, strict=True)) == known
+
+    def made_good(self) -> None:
+        """Assert that one more pass makes all good."""
+        self.laid.sync()
+        self.truth()
+        self.settled()
 
     def settled(self) -> None:
         """Assert, after a pass in quiet, that both sides are equal, UIDs included, and that nothing was left behind."""

@@ -10,59 +10,45 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import HostUnreachable, LinkLost, MailmirrorError
-from tests.faults.crashing import NEVER, Crash, History, Mortal, chosen
-from tests.support import pairs
+from orchestrator.errors import MailmirrorError
+from tests.faults.crashing import NEVER, Crash, History, Mortal, a_mortal_pair, chosen, failures
 
 
 @pytest.fixture
 def laid() -> Iterator[Mortal]:
-    with pairs.in_memory() as base:
-        made = Mortal(base)
-        try:
-            yield made
-        finally:
-            made.end()
+    with a_mortal_pair() as made:
+        yield made
 
 
-def crashed(laid: Mortal, crash: Crash) -> None:
-    """A pass in which the source dies so, or outlives it."""
+@pytest.fixture
+def history(laid: Mortal) -> History:
+    """A store that was copied, and whose agents have ended."""
+    made = History(laid)
+    made.begin()
     laid.end()
-    laid.crashes = {"p": crash}
-    try:
-        laid.open()
-        laid.sync()
-    except (LinkLost, HostUnreachable):
-        laid.acts.touch()
-    laid.end()
-    laid.crashes = {}
+    return made
 
 
 def lived(crash: Crash, *, first_copy: bool) -> list[str]:
     """A crash in the pass that carries a batch of changes over, or in the first copy; the acts up to the end."""
-    with pairs.in_memory() as base:
-        laid = Mortal(base)
-        try:
-            history = History(laid)
-            if first_copy:
-                history.lay()
-            else:
-                history.begin()
-                history.change()
-            crashed(laid, crash)
-            history.truth()
-            if first_copy:
-                history.change()
-            laid.sync()
-            history.truth()
-            history.settled()
-            return laid.counted()
-        finally:
-            laid.end()
+    with a_mortal_pair() as laid:
+        history = History(laid)
+        if first_copy:
+            history.lay()
+        else:
+            history.begin()
+            history.change()
+        laid.pass_with("p", crash)
+        history.truth()
+        if first_copy:
+            history.change()
+        history.made_good()
+        return laid.counted()
 
 
 @pytest.mark.issue("2.P kill agent before and after every act of the source's change log; restart")
@@ -74,22 +60,15 @@ def test_a_source_agent_may_die_at_any_act(first_copy: bool) -> None:
     seed = random.randrange(1 << 32)
     crashes = chosen(acts, seed)
     print(f"{len(acts)} acts {dict(Counter(acts))}, {len(crashes)} crashes, seed {seed}")
-    failed = []
-    for crash in crashes:
-        try:
-            lived(crash, first_copy=first_copy)
-        except Exception as error:  # noqa: BLE001 - every crash has its say, then all that failed are told
-            failed.append(f"{crash} ({acts[crash.at]}): {type(error).__name__}: {error}"[:600])
-    assert not failed, "\n".join([f"{len(failed)} of {len(crashes)}", *failed])
+    failed = failures(crashes, acts, partial(lived, first_copy=first_copy))
+    assert not failed, "\n".join(failed)
 
 
-def test_what_was_missed_but_not_recorded_when_the_source_ended_is_missed_again(laid: Mortal) -> None:
+def test_what_was_missed_but_not_recorded_when_the_source_ended_is_missed_again(laid: Mortal, history: History) -> None:
     """An absence is known in memory first. An end just then, orderly or not, mustn't make the listing count as read."""
-    history = History(laid)
-    history.begin()
     history.change()
     for acts in range(40):
-        crashed(laid, Crash(acts, "after"))
+        laid.pass_with("p", Crash(acts, "after"))
     laid.sync()
     history.settled()
 
@@ -146,11 +125,8 @@ def index_of(laid: Mortal, host: str, name: str) -> Path:
 @pytest.mark.issue("2.5 cursor")
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
 def test_a_source_whose_index_is_lost_or_damaged_compares_and_deletes_nothing_wrongly(
-    laid: Mortal, damage: Callable[[Path], None]
+    laid: Mortal, history: History, damage: Callable[[Path], None]
 ) -> None:
-    history = History(laid)
-    history.begin()
-    laid.end()
     history.change()
     damage(index_of(laid, "p", "source"))
     passed(laid, history)
@@ -159,11 +135,8 @@ def test_a_source_whose_index_is_lost_or_damaged_compares_and_deletes_nothing_wr
 @pytest.mark.issue("2.5 resume with a mirror whose ledger is lost or damaged")
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
 def test_a_mirror_whose_ledger_is_lost_or_damaged_compares_and_loses_nothing(
-    laid: Mortal, damage: Callable[[Path], None]
+    laid: Mortal, history: History, damage: Callable[[Path], None]
 ) -> None:
-    history = History(laid)
-    history.begin()
-    laid.end()
     history.change()
     damage(index_of(laid, "m", "sink"))
     passed(laid, history)
@@ -186,11 +159,8 @@ def passed(laid: Mortal, history: History) -> None:
 
 
 @pytest.mark.issue("2.5 change log put back from an older copy; generation")
-def test_an_older_copy_of_the_index_is_never_taken_for_the_newer(laid: Mortal) -> None:
+def test_an_older_copy_of_the_index_is_never_taken_for_the_newer(laid: Mortal, history: History) -> None:
     """Its seqs were given out already: what it numbers anew could hide behind a cursor that has passed it."""
-    history = History(laid)
-    history.begin()
-    laid.end()
     index = index_of(laid, "p", "source")
     shutil.copy(index, index.with_name("older"))
     history.change()
@@ -202,17 +172,12 @@ def test_an_older_copy_of_the_index_is_never_taken_for_the_newer(laid: Mortal) -
     history.deliver("Archive", 100)
     history.note()
     shutil.copy(index.with_name("older"), index)
-    laid.sync()
-    history.truth()
-    history.settled()
+    history.made_good()
 
 
 @pytest.mark.issue("2.5 resume with a mirror whose ledger was put back from an older copy")
-def test_an_older_copy_of_the_ledger_is_never_believed(laid: Mortal) -> None:
+def test_an_older_copy_of_the_ledger_is_never_believed(laid: Mortal, history: History) -> None:
     """It doesn't know of messages that stand here: taken for the truth, one whose flags change would stand twice."""
-    history = History(laid)
-    history.begin()
-    laid.end()
     ledger = index_of(laid, "m", "sink")
     shutil.copy(ledger, ledger.with_name("older"))
     history.change()
@@ -220,17 +185,12 @@ def test_an_older_copy_of_the_ledger_is_never_believed(laid: Mortal) -> None:
     laid.end()
     _flag_all(history, "FT")
     shutil.copy(ledger.with_name("older"), ledger)
-    laid.sync()
-    history.truth()
-    history.settled()
+    history.made_good()
 
 
 @pytest.mark.issue("2.5 resume with a mirror's store that was put back from an older copy")
-def test_an_older_copy_of_the_mirrors_store_is_found_out(laid: Mortal) -> None:
+def test_an_older_copy_of_the_mirrors_store_is_found_out(laid: Mortal, history: History) -> None:
     """The ledger tells of messages that aren't there any more."""
-    history = History(laid)
-    history.begin()
-    laid.end()
     older = laid.base / "older"
     shutil.copytree(laid.mirror, older, symlinks=True)
     history.change()
@@ -238,9 +198,7 @@ def test_an_older_copy_of_the_mirrors_store_is_found_out(laid: Mortal) -> None:
     laid.end()
     shutil.rmtree(laid.mirror)
     shutil.move(older, laid.mirror)
-    laid.sync()
-    history.truth()
-    history.settled()
+    history.made_good()
 
 
 def _flag_all(history: History, flags: str) -> None:
@@ -250,10 +208,7 @@ def _flag_all(history: History, flags: str) -> None:
             folder.flag(base, flags)
 
 
-def test_an_index_that_is_a_directory_is_told_with_what_to_do(laid: Mortal) -> None:
-    history = History(laid)
-    history.begin()
-    laid.end()
+def test_an_index_that_is_a_directory_is_told_with_what_to_do(laid: Mortal, history: History) -> None:
     _a_directory(index_of(laid, "p", "source"))
     with pytest.raises(MailmirrorError) as failed:
         laid.sync()

@@ -70,7 +70,7 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
-"""Postfix's own processes (master(5)): all but what listens to the outside."""
+"""Postfix's own processes: all but what listens to the outside."""
 _PROCESSES = f"""smtp inet n - n - - smtpd
 submission inet n - n - - smtpd
   -o syslog_name=postfix/submission

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.agent import names, parcel
+from orchestrator.agent.log import FOLDER
 from orchestrator.agent.wire import Garbled
 
 _LEAF = (
@@ -71,7 +72,9 @@ def test_any_json_is_refused_or_stays_inside(value: Any) -> None:
     for _, row in found.sidecars:
         names.check_component(row.name)
     for removal in found.removals:
-        if removal.name:
+        if removal.what == FOLDER:
+            assert removal.name == b""
+        else:
             names.check_component(removal.name)
 
 
