@@ -17,7 +17,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli import reach
-from orchestrator.cli.front import Front, order_options
+from orchestrator.cli.front import F, Front, order_options
 from orchestrator.errors import NothingToDo, UsageError
 
 if TYPE_CHECKING:
@@ -66,16 +66,25 @@ def install(
     return code
 
 
+def _with_a_login(function: F) -> F:
+    """What `update` and `remove` take: the host, and a key for the login that isn't bound to the agent."""
+    for option in (
+        order_options,
+        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+        click.option(
+            "--login-key",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="Log in with this key; it has to be one that may run commands.",
+        ),
+        click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST"),
+    ):
+        function = option(function)
+    return function
+
+
 @command.command()
-@click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST")
-@click.option(
-    "--login-key",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Log in with this key; it has to be one that may run commands.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-@order_options
+@_with_a_login
 @click.pass_obj
 def update(
     front: Front,
@@ -103,15 +112,7 @@ def update(
 
 
 @command.command()
-@click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST")
-@click.option(
-    "--login-key",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Log in with this key; it has to be one that may run commands.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-@order_options
+@_with_a_login
 @click.pass_obj
 def remove(
     front: Front,

@@ -107,7 +107,7 @@ def order_options(function: F) -> F:
         click.option(
             "--reason", default="", metavar="TEXT", help="Why: kept in PAIR.history.jsonl in mm_state_dir, and logged."
         ),
-        click.option("--yes", is_flag=True, help="Don't ask."),
+        click.option("--yes", is_flag=True, help="Don't ask; what may lose mail wants --accept-loss."),
     ):
         function = option(function)
     return function

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from orchestrator.cli import reach, words
@@ -23,9 +21,8 @@ def command(front: Front, pair: str | None, dry_run: bool, yes: bool, reason: st
     """
     chosen = reach.changeable(front, pair)
     with reach.at_work(front, chosen, "init", timeout, keep=False) as session:
-        done = list(session.initialise(dry_run=True))
+        done = list(session.initialise(dry_run=True))  # refuses before anything is noted
         if not dry_run:
-            sys.stderr.write(words.init({"done": done}))
             reach.note(chosen, "init", reason)
             done = list(session.initialise())
     code = words.show("init", {"pair": chosen.name, "planned": dry_run, "done": done}, front.style)

@@ -61,8 +61,8 @@ def command(
 ) -> int:
     """Bring back what was deleted on the mirror of PAIR within mm_undelete (7 days).
 
-    Without a choice it lists what is there. Messages come back to the active place with the next pass
-    of its users only; what is brought back stands on the mirror.
+    Without a choice it lists what is there. What is brought back stands on the mirror and waits there as a held-back
+    deletion (`mailmirror ack`); nothing is written to the active place.
     """
     chosen = reach.changeable(front, pair)
     selection = {"account": reach.as_name(account), "pattern": reach.as_name(pattern), "since": since, "until": until}

@@ -209,7 +209,7 @@ def _age(pair: Row, now: float) -> Iterator[tuple[str, str]]:
     ago = f"{span(max(0.0, now - seen))} ago ({moment(seen)})"
     if pair.get("stale") and not seen:
         todo = f"A new pair begins with `mailmirror init {name}`, then `mailmirror sync {name}` or `mailmirror run`."
-        yield "It was never seen: no pass has been made.", todo
+        yield "Nothing is known of it here: no pass was made yet, or what it saw was lost.", todo
     elif pair.get("stale"):
         by = f"as `{pair['seen_by']}` saw it last" if pair.get("seen_by") else "as it was seen last"
         yield f"This is {by}, {ago}; how it stands now isn't known.", ""

@@ -34,8 +34,9 @@ def initialise(
             found, root = looks[host.name]["marker"], host.stores[number].root
             if found:
                 continue
-            is_now = "would be" if dry_run else "is now"
-            done.append(f"{host.name}: {root} {is_now} store {identity[:8]}, {role}, epoch 1")
+            # a dry run's identity is drawn for nothing: naming it would promise what doesn't come
+            store = f"store {identity[:8]}" if known or not dry_run else "a new store"
+            done.append(f"{host.name}: {root} {'would be' if dry_run else 'is now'} {store}, {role}, epoch 1")
             if not dry_run:
                 head = {
                     "store": root, "store_id": identity, "pair": pair.name, "place": host.place, "role": role,

@@ -58,7 +58,11 @@ def adopt(laid: pairs.Laid) -> list[int]:
 def test_init_marks_both_ends_once(bare: pairs.Laid, box: pairs.Mailbox) -> None:
     box.folder(INBOX).deliver(b"mail that stands there already\n")
     before = pairs.snapshot(bare.source)
-    assert len(bare.session.initialise(dry_run=True)) == 2
+    planned = bare.session.initialise(dry_run=True)
+    assert [sentence.partition(" would be ")[2] for sentence in planned] == [
+        "a new store, active, epoch 1",
+        "a new store, passive, epoch 1",
+    ], "it names no identity that the store won't get"
     assert not (bare.source / ".mailmirror").exists(), "a dry run lays nothing down"
     assert len(bare.session.initialise()) == 2
     assert pairs.snapshot(bare.source) == before

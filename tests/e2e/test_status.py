@@ -45,7 +45,8 @@ def passive(operator: Operator) -> dict[str, Any]:  # noqa: F811
 def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None:  # noqa: F811
     told = operator.type("status")
     assert row(told) == ["org", "stopped", "mail2", "mirror", "unknown", "unknown", "never", "-"]
-    assert "No daemon runs. Start it with `mailmirror run`.\norg: It was never seen: no pass has been made.\n" in told
+    nothing = "org: Nothing is known of it here: no pass was made yet, or what it saw was lost."
+    assert f"No daemon runs. Start it with `mailmirror run`.\n{nothing}\n" in told
     operator.type("sync")
     told = operator.type("status")
     assert row(told) == ["org", "stopped", "mail2", "mirror", "0 s then", "0 then", "never", "-"]

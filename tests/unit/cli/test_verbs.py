@@ -221,6 +221,9 @@ def test_init_lays_markers_and_wakes_the_daemon(
     with Running(site, load(one_pair)) as running:
         until(lambda: running.ask("status")["pairs"][0]["link"] == "refused")
         assert mailmirror("init") == 0
+        told = capsys.readouterr()
+        assert "A marker was laid" not in told.err, "it is told once, when it is done"
+        assert "A marker was laid in /var/vmail." in told.out
         until(lambda: running.ask("status")["pairs"][0]["link"] == "live")
     assert mailmirror("init") == 3
 

@@ -81,7 +81,7 @@ def test_status_says_trouble_and_its_remedy_and_that_it_is_old() -> None:
     told = words.status(stands(stale=True, link=Link.REFUSED, trouble="It has no marker.", remedy="Run init."))
     assert "org: It has no marker.\n    Run init.\n" in told
     assert "No daemon runs. Start it.\n" in told
-    assert "org: It was never seen: no pass has been made.\n" in told
+    assert "org: Nothing is known of it here: no pass was made yet, or what it saw was lost.\n" in told
     seen = words.status(stands(stale=True, taken_at=time.time() - 7200, seen_by="sync"))
     assert "org: This is as `sync` saw it last, 2 h ago (20" in seen
 
