@@ -188,8 +188,9 @@ class Scanner:
         self._formats.note(folder.path, folder.account, fd, here)
         for odd in here.odd:
             self.problem(folder.path, odd, "is neither file nor directory: not read")
-        if here.is_maildir and not folder.maildir and (folder.account or self._accounts.may_be(folder.path)):
-            self.tree.become_maildir(folder)
+        becomes = here.is_maildir and not folder.maildir and (folder.account or self._accounts.may_be(folder.path))
+        if becomes and self.tree.become_maildir(folder):
+            self._unsettled.add(folder.account)  # one of those that it took in may have gone by now
         for name in here.folders:
             self._meet(folder, name, here.folders[name], fd)
         for path in self.tree.children(folder):

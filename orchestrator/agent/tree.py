@@ -165,15 +165,37 @@ class Tree:
             self._follow(folder.path + b"/new")
             self._follow(folder.path + b"/cur")
 
-    def become_maildir(self, folder: Folder) -> None:
-        """A followed directory turned out to be a Maildir; the topmost one is an account."""
+    def become_maildir(self, folder: Folder) -> bool:
+        """A followed directory turned out to be a Maildir; the topmost one is an account. Whether it took others in."""
         folder.maildir = True
+        taken = False
         if not folder.account:
-            self.of_account[b""].discard(folder.fid)
-            folder.account = folder.path
-            self.of_account.setdefault(folder.account, set()).add(folder.fid)
+            self._give(folder, folder.path)
+            taken = self._take_in(folder)
         folder.seq = self._log.tick()
         self._watch(folder)
+        return taken
+
+    def _take_in(self, top: Folder) -> bool:
+        """What was seen before the Maildir that it belongs to was made: no user's Sent is an account for itself.
+
+        A Maildir below that isn't named as a Maildir++ folder stays the account that it was: should a stray Maildir
+        appear above a domain's accounts, one that vanishes must not become a removal.
+        """
+        prefix = top.path + b"/"
+        below = sorted((f for f in self.by_fid.values() if f.path.startswith(prefix)), key=lambda each: each.path)
+        early = {f.path for f in below if f.path == f.account and f.path.startswith(prefix + b".")}
+        taken = [f for f in below if not f.account or f.account in early]
+        for each in taken:
+            self._give(each, top.path)
+            each.seq = self._log.tick()
+            self._log.put_folder(each.row())
+        return bool(taken)
+
+    def _give(self, folder: Folder, account: bytes) -> None:
+        self.of_account[folder.account].discard(folder.fid)
+        folder.account = account
+        self.of_account.setdefault(account, set()).add(folder.fid)
 
     def _know(self, folder: Folder) -> None:
         self.by_fid[folder.fid] = folder

@@ -86,7 +86,7 @@ def test_what_was_promised_under_load_holds_while_replication_is_hurt(pair: Site
     assert verdict.sound, table
     assert verdict.counts["acknowledged"] > 100 and verdict.counts["answers on the wire"] > 1_000, table
     assert set(verdict.serving) == {"primary"}, table
-    until(lambda: " is equal " in pair.mirror.attempt("mailmirror verify --deep").stdout, within=90, what="both equal")
+    _become_equal(pair, "mailmirror verify --deep")
     _the_mirror_shows_the_same(pair)
 
 
@@ -111,19 +111,39 @@ def _cut_the_mirrors_power(pair: Site) -> None:
     pair.mirror.systemctl("start", product.UNIT)
 
 
+def _become_equal(pair: Site, command: str) -> None:
+    told: list[str] = []
+
+    def equal() -> bool:
+        told[:] = [pair.mirror.attempt(command).stdout]
+        return " is equal " in told[0]
+
+    try:
+        until(equal, within=60, every=0.5)
+    except AssertionError as error:
+        raise AssertionError(f"{told[0]}\n{pair.mirror.attempt('mailmirror status').stdout}") from error
+
+
 def _the_mirror_shows_the_same(pair: Site) -> None:
     """The mirror's Dovecot, started by hand while nothing replicates, shows what the primary's shows."""
     on_primary = {user.name: _shown(pair, user, "mail1") for user in pair.users[:6]}
-    until(lambda: " is equal " in pair.mirror.attempt("mailmirror verify").stdout, within=30, what="equal once more")
+    _become_equal(pair, "mailmirror verify")
     pair.mirror.systemctl("stop", product.UNIT)
     pair.mirror.systemctl("start", "dovecot")
     for user in pair.users[:6]:
-        assert _shown(pair, user, "mail2") == on_primary[user.name]
+        there = _shown(pair, user, "mail2")
+        assert there == on_primary[user.name], _uidlists(pair, user)
     assert "Error" not in pair.mirror.journal("dovecot")
+
+
+def _uidlists(pair: Site, user: User) -> str:
+    """Both places' uidlists of the inbox, and what stands in it: to see what went wrong."""
+    line = f"cd {user.home}/Maildir && head -50 dovecot-uidlist && ls new cur"
+    return "\n".join(f"{host.name}: {host.attempt(line).stdout}" for host in (pair.primary, pair.mirror))
 
 
 def _shown(pair: Site, user: User, server: str) -> set[str]:
     """UIDVALIDITY, UIDs and flags in any order, but for \\Recent: that is the first session's to see it (RFC 3501)."""
-    asked = ("FETCH 1:* (UID FLAGS)", "STATUS INBOX (UIDVALIDITY MESSAGES)")
+    asked = ("UID FETCH 1:* (FLAGS)", "STATUS INBOX (UIDVALIDITY MESSAGES)")
     answer = "".join(post.fetch(pair, user, "INBOX", server=server, command=line) for line in asked)
     return {" ".join(sorted(re.findall(r"[^\s()]+", line.replace("\\Recent", "")))) for line in answer.splitlines()}

@@ -167,6 +167,38 @@ def test_an_account_that_is_gone_is_missing_and_removes_nothing(store: Store, ac
     assert store.scanner.removals.retire(b"ann") == 2
 
 
+def test_a_folder_that_was_seen_before_its_account_was_whole_can_be_removed(store: Store) -> None:
+    """Dovecot makes a user's first folder, and the Maildir around it after that."""
+    store.folder("bob/.f1")
+    store.scan()
+    for part in ("cur", "new", "tmp"):
+        (store.path / "bob" / part).mkdir()
+    store.scan()
+    assert list(store.scanner.tree.accounts()) == [b"ann", b"bob"]
+    shutil.rmtree(store.path / "bob/.f1")
+    store.scan()
+    time.sleep(0.03)
+    store.scan()
+    assert [(removal.what, removal.account) for removal in store.removals()] == [(FOLDER, b"bob")]
+    assert store.scanner.missing_accounts == []
+
+
+def test_a_folder_that_went_before_its_account_was_whole_is_a_removal_too(store: Store) -> None:
+    store.folder("bob/.f1")
+    store.scan()
+    shutil.rmtree(store.path / "bob/.f1")
+    store.scan()
+    assert store.scanner.missing_accounts == [b"bob/.f1"]
+    for part in ("cur", "new", "tmp"):
+        (store.path / "bob" / part).mkdir()
+    store.scanner.hint(b"bob", b"cur", None, False)
+    deadline = time.monotonic() + 10
+    while store.scanner.pending and time.monotonic() < deadline:
+        time.sleep(store.scanner.step() or 0.0)
+    assert [(removal.what, removal.account) for removal in store.removals()] == [(FOLDER, b"bob")]
+    assert store.scanner.missing_accounts == []
+
+
 def test_a_removed_sidecar_is_a_removal_and_a_uidlist_never_is(store: Store) -> None:
     store.put("ann/subscriptions")
     store.put("ann/dovecot-uidlist", b"3 V1 N2 G%032x\n1 :1.host\n" % 1)

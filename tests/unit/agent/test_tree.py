@@ -62,6 +62,21 @@ def test_the_topmost_maildir_is_an_account(made: Made) -> None:
     assert {b"ann/new", b"ann/cur", b"ann/.Sent/new"} <= set(made.followed)
 
 
+def test_a_maildir_takes_in_what_was_seen_below_before_it_was_made(made: Made) -> None:
+    for path in (b"org/bob", b"org/bob/.Sent", b"org/bob/.Sent.Old", b"org/bob/sieve", b"org/bob/carol"):
+        made.add(path)
+    for early in (b"org/bob/.Sent", b"org/bob/.Sent.Old", b"org/bob/carol"):
+        made.tree.become_maildir(made.tree.by_path[early])
+    before = {folder.path: folder.seq for folder in made.tree.by_fid.values()}
+    made.tree.become_maildir(made.tree.by_path[b"org/bob"])
+    accounts = {folder.path: folder.account for folder in made.tree.by_fid.values() if b"bob" in folder.path}
+    assert accounts.pop(b"org/bob/carol") == b"org/bob/carol", "an account stays one, should a Maildir appear above it"
+    assert set(accounts.values()) == {b"org/bob"}
+    again = {path for path in accounts if made.tree.by_path[path].seq > before[path]}
+    assert again == set(accounts), "each of them is offered again, with its account"
+    assert {f.path: f.account for f in made.again().by_fid.values() if f.path in accounts} == accounts
+
+
 def test_a_move_takes_everything_below_along_and_keeps_the_numbers(made: Made) -> None:
     below = {path: made.add(path, b"ann") for path in (b"ann/A", b"ann/A/B", b"ann/A/B/C", b"ann/AB")}
     before = {folder.fid: folder.seq for folder in below.values()}
