@@ -2,7 +2,7 @@
 
 From the indexes a line costs nothing to make: digests over names, flags and sidecars (the
 uidlist among them: UIDs and UIDVALIDITY) are kept up with every change. `deep` makes a line
-from the disk instead, reading every body.
+from the disk instead, reading every body and every message's UID in Dovecot's uidlist.
 
 Invariant: equal lines mean equal folders, but for a collision of 64-bit digests.
 """
@@ -13,13 +13,15 @@ import os
 from hashlib import blake2b
 from typing import Any, Dict, Iterable, List, NamedTuple, Protocol, Tuple
 
-from . import beneath, maildir
+from . import beneath, maildir, uidlist
 from .beneath import NotRegular, Outside, Root
 from .hashing import sha256_of
+from .sidecar import MAX_UIDLIST, read_range
 from .wire import text
 
-Row = Tuple[bytes, int, bytes, str]
-"""(base, sub, info, SHA-256 of size, mtime and body)"""
+Row = Tuple[bytes, int, bytes, str, str]
+"""(base, sub, info, "UIDVALIDITY:UID" or "", SHA-256 of size, mtime and body)"""
+UIDLIST = b"dovecot-uidlist"
 UNREADABLE = b"/"
 """How the base of the row begins that says why a folder can't be read: no message's does."""
 
@@ -34,7 +36,7 @@ class Line(NamedTuple):
     names: List[Row]  # where asked for
 
     def packed(self) -> List[Any]:
-        names = [[text(base), sub, text(info), proof] for base, sub, info, proof in self.names]
+        names = [[text(base), sub, text(info), uid, proof] for base, sub, info, uid, proof in self.names]
         return [text(self.path), text(self.account), int(self.maildir), self.messages,
                 f"{self.digest:016x}", f"{self.sidecars:016x}", names]  # fmt: skip
 
@@ -71,7 +73,7 @@ def lines(folders: Iterable[Tuple[int, HasDigest]], sidecars: Iterable[Tuple[int
 
 
 def deep(root: Root, path: bytes, account: bytes, is_maildir: bool, names: bool) -> Line:
-    """A folder's line from the disk: every name, flag, size, mtime and body. Sidecars aren't in it.
+    """A folder's line from the disk: every name, flag, UID, size, mtime and body. Other sidecars aren't in it.
 
     A folder that can't be read (its cur is missing, or a link) has a line that equals no other; its one
     row's base is `UNREADABLE` and the reason.
@@ -82,7 +84,7 @@ def deep(root: Root, path: bytes, account: bytes, is_maildir: bool, names: bool)
         found = _read(root, path)
     except (OSError, Outside) as error:
         root.forget(path)
-        found = [(UNREADABLE + str(error).encode(), 0, b"", os.urandom(8).hex())]
+        found = [(UNREADABLE + str(error).encode(), 0, b"", "", os.urandom(8).hex())]
     count, total = from_names(found)
     return Line(path, account, True, count, total, 0, sorted(found) if names else [])
 
@@ -95,8 +97,9 @@ def _read(root: Root, path: bytes) -> List[Row]:
         cur_fd = root.held(path + b"/cur")
         try:
             listed, _, _ = maildir.list_messages(new_fd, cur_fd)
+            uids = _uids(root, path)
             return [
-                (base, sub, info, _proof(cur_fd if sub else new_fd, base + info))
+                (base, sub, info, uids.get(base, ""), _proof(cur_fd if sub else new_fd, base + info))
                 for base, (sub, info, _) in listed.items()
             ]
         finally:
@@ -105,11 +108,26 @@ def _read(root: Root, path: bytes) -> List[Row]:
         os.close(new_fd)
 
 
+def _uids(root: Root, path: bytes) -> Dict[bytes, str]:
+    """What Dovecot would call each message by; nothing where there is no uidlist, or none that it could use."""
+    try:
+        fd, found = beneath.open_with_stat(root.open_dir(path), UIDLIST)
+    except (OSError, Outside, NotRegular):
+        return {}
+    try:
+        listing = uidlist.parse(read_range(fd, 0, min(found.st_size, MAX_UIDLIST)))
+    finally:
+        os.close(fd)
+    if not listing.usable:
+        return {}
+    return {base: f"{listing.header.uidvalidity}:{uid}" for base, uid in listing.by_base().items()}
+
+
 def from_names(rows: Iterable[Row]) -> Tuple[int, int]:
-    """(messages, digest) of a folder's (base, sub, info, proof) rows."""
+    """(messages, digest) of a folder's rows."""
     total = count = 0
-    for base, sub, info, proof in rows:
-        row = blake2b(b"%d\0%b\0%b\0%b" % (sub, base, info, proof.encode()), digest_size=8).digest()
+    for base, sub, info, uid, proof in rows:
+        row = blake2b(b"%d\0%b\0%b\0%b\0%b" % (sub, base, info, uid.encode(), proof.encode()), digest_size=8).digest()
         total ^= int.from_bytes(row, "big")
         count += 1
     return count, total

@@ -14,12 +14,11 @@ import os
 import zlib
 from typing import Callable, List, NamedTuple, Optional, Tuple, Union
 
-from . import beneath, maildir, names, uidlist, uidwrite
+from . import beneath, names, uidlist, uidwrite
 from .beneath import Root
 from .dovecot import Neighbour
 from .ledger import HeldSidecar, Ledger, Place
-from .sidecar import MAX_UIDLIST, read_range, refusal
-from .tree import sig_text
+from .sidecar import MAX_UIDLIST, read_range, refusal, signature
 
 UIDLIST = b"dovecot-uidlist"
 LONGEST_ROW = 64 << 10
@@ -114,7 +113,7 @@ class Installer:
             fd = self._root.open_dir(place.path)
         except (OSError, beneath.Outside):
             return False
-        return sig_text(maildir.signature_at(fd, local_name(held.name))) == held.local
+        return signature(fd, local_name(held.name)) == held.local
 
     def stage(self, place: Place, row: SidecarRow, start: int, data: bytes) -> Union[Staged, Tuple[int, bytes]]:
         """Make the new content ready: a temporary file to be renamed, or for an append (offset in
@@ -178,7 +177,7 @@ class Installer:
 
     def note(self, place: Place, row: SidecarRow, raised: Optional[int], seen: int, waits: bool = False) -> None:
         fd = self._root.open_dir(place.path)
-        local = "" if waits else sig_text(maildir.signature_at(fd, local_name(row.name)))
+        local = "" if waits else signature(fd, local_name(row.name))
         self._ledger.put_sidecar(
             HeldSidecar(
                 place.lid,

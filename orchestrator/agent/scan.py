@@ -25,8 +25,8 @@ from .delta import Listing, compare, digest
 from .log import Log, Placement
 from .maildir import ABSENT
 from .removals import Removals
-from .sidecar import look
-from .tree import Folder, Tree, sig_text
+from .sidecar import GONE, look, settled, signature
+from .tree import Folder, Tree
 
 DIRECTORY, MESSAGES = 1, 2
 LARGE = 2_000
@@ -226,10 +226,14 @@ class Scanner:
         """Merge the named sidecars into the log; the names that it knew before."""
         before = self.log.sidecars(folder.fid)
         for name in sorted(present, key=names.sidecar_rank):
-            sig = sig_text(maildir.signature_at(fd, name))
+            sig = signature(fd, name)
             was = before.get(name)
             if was is not None and was.sig == sig:
                 continue
+            if not names.is_uidlist(name) and not settled(sig, self.window_ns):
+                # Somebody may be writing in place: what is read now counts, and it is read once more.
+                sig = GONE
+                self.enqueue(folder, 0, time.monotonic() + self.window_ns / 1e9)
             outcome = look(fd, name, was)
             key = (folder.path, name)
             if isinstance(outcome, str):
@@ -390,7 +394,7 @@ class Scanner:
         if sidecar:
             row = self.log.sidecars(fid).get(name)
             if row is not None:
-                self.log.put_sidecar(row._replace(sig="0 0 0", seq=self.log.tick()))
+                self.log.put_sidecar(row._replace(sig=GONE, seq=self.log.tick()))
             self.enqueue(folder, DIRECTORY)
             return
         placement = self.log.placement(fid, name)

@@ -14,12 +14,32 @@ import stat
 import zlib
 from typing import Optional, Union
 
-from . import beneath, names, uidlist
+from . import beneath, maildir, names, uidlist
 from .log import Sidecar
 
 MAX_SIZE = 64 << 20
 MAX_UIDLIST = 512 << 20
 TAIL = 1024
+GONE = "0 0 0 0"
+
+
+def signature(dirfd: int, name: bytes) -> str:
+    """What changes with every change of a file: its times, its size and its inode; zeros when there is none.
+
+    The size is in it because the kernel sets the times of a file before it appends to it: who looks in between sees
+    the new times and the old content (measured, ext4: two of ten minutes under load had such an append).
+    """
+    try:
+        found = beneath.stat(dirfd, name)
+    except FileNotFoundError:
+        return GONE
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+
+
+def settled(sig: str, window_ns: int) -> bool:
+    """Whether a file with this signature last changed longer ago than the window, see `maildir.settled`."""
+    mtime, ctime, _, inode = (int(part) for part in sig.split())
+    return maildir.settled([(mtime, ctime, inode)], window_ns)
 
 
 def look(dirfd: int, name: bytes, was: Optional[Sidecar]) -> Union[Sidecar, str, None]:

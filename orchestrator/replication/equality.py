@@ -2,7 +2,7 @@
 
 A line stands for a folder: (path, account, is a Maildir, messages, digest of names and flags,
 digest of sidecars, rows by message where they were asked for). The sidecars' digest covers the
-uidlist, so UIDs and UIDVALIDITY are part of the proof.
+uidlist, and a row by message has the UID, so UIDs and UIDVALIDITY are part of the proof.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ class Line:
     messages: int
     digest: str
     sidecars: str
-    names: tuple[tuple[str, int, str, str], ...] = ()
+    names: tuple[tuple[str, int, str, str, str], ...] = ()
+    """(base, 1 for cur or 0 for new, flags as in the name, "UIDVALIDITY:UID" or "", digest) of each message"""
 
 
 def lines(rows: Sequence[Sequence[Any]]) -> dict[str, Line]:
     """The lines that an agent packed, by path."""
     found = {}
     for path, account, maildir, messages, digest, sidecars, names in rows:
-        listed = tuple((str(b), int(s), str(i), str(p)) for b, s, i, p in names)
+        listed = tuple((str(b), int(s), str(i), str(u), str(p)) for b, s, i, u, p in names)
         found[str(path)] = Line(
             str(path), str(account), bool(maildir), int(messages), str(digest), str(sidecars), listed
         )
@@ -82,6 +83,8 @@ def by_message(active: Line, passive: Line) -> list[str]:
             found.append(f"{base}: stands on the passive place only")
         elif here[base][:2] != there[base][:2]:
             found.append(f"{base}: flags differ ({_shown(here[base])} / {_shown(there[base])})")
+        elif here[base][2] != there[base][2]:
+            found.append(f"{base}: UID differs ({here[base][2] or 'none'} / {there[base][2] or 'none'})")
         elif here[base] != there[base]:
             found.append(f"{base}: content, size or time differs")
     return found[:MAX_DIFFERENCES]

@@ -67,7 +67,7 @@ SHAPES: dict[str, Any] = {
     "sink.digests": {"waiting": int},
     "done": {"done": int, "live": int, "dead": int, "tally": _TALLY, "again": _AGAIN, "problems": [str],
              "durable_ns": int},
-    "lines": [(str, str, int, int, str, str, [(str, int, str, str)])],
+    "lines": [(str, str, int, int, str, str, [(str, int, str, str, str)])],
     "quarantine": [(int, float, str, str, int, str, int)],
 }  # fmt: skip
 """What is relied upon, by verb; where a verb has several answers, by verb and a word."""

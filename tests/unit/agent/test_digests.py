@@ -34,6 +34,7 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / "ann" / sub).mkdir(parents=True)
     (tmp_path / "ann/new/1.host").write_bytes(b"one")
     (tmp_path / "ann/cur/2.host:2,S").write_bytes(b"two")
+    (tmp_path / "ann/dovecot-uidlist").write_bytes(b"3 V5 N3\n1 :1.host\n2 :2.host\n")
     return tmp_path
 
 
@@ -68,13 +69,23 @@ def test_a_line_from_the_disk_counts_every_message(root: Path) -> None:
         lambda path: (path / "cur/2.host:2,S").rename(path / "cur/2.host:2,"),
         lambda path: os.utime(path / "new/1.host", ns=(0, 12345)),
         lambda path: (path / "new/1.host").unlink(),
+        lambda path: (path / "dovecot-uidlist").write_bytes(b"3 V5 N3\n1 :1.host\n3 :2.host\n"),
+        lambda path: (path / "dovecot-uidlist").write_bytes(b"3 V6 N3\n1 :1.host\n2 :2.host\n"),
+        lambda path: (path / "dovecot-uidlist").write_bytes(b"3 V5 N3\n1 :1.host\n2 :2.host\ntorn, and no row\n"),
     ],
-    ids=["content", "new to cur", "flags", "time", "gone"],
+    ids=["content", "new to cur", "flags", "time", "gone", "UID", "UIDVALIDITY", "damaged uidlist"],
 )
 def test_every_difference_shows_in_the_digest(root: Path, act: object) -> None:
     before = line(root)
     act(root / "ann")  # type: ignore[operator]
     assert line(root)[1] != before[1]
+
+
+@pytest.mark.parametrize("head", [b"3 V5 N2097152 G" + b"0a" * 16, b"3 V5 N9"])
+def test_the_next_uid_is_no_difference(root: Path, head: bytes) -> None:
+    before = line(root)
+    (root / "ann/dovecot-uidlist").write_bytes(head + b"\n1 :1.host\n2 :2.host\n7 :gone.host\n")
+    assert line(root) == before, "a passive place's is raised, and a row without its file names nothing"
 
 
 def test_an_unreadable_message_is_told_as_such(root: Path) -> None:
@@ -85,7 +96,7 @@ def test_an_unreadable_message_is_told_as_such(root: Path) -> None:
 
 
 def test_the_order_of_names_doesnt_count() -> None:
-    rows = [(b"a", 0, b"", "x"), (b"b", 1, b":2,S", "y")]
+    rows = [(b"a", 0, b"", "", "x"), (b"b", 1, b":2,S", "5:1", "y")]
     assert from_names(rows) == from_names(rows[::-1])
     assert from_names(rows)[0] == 2
-    assert from_names(rows) != from_names([(b"a", 0, b"", "x"), (b"b", 1, b":2,", "y")])
+    assert from_names(rows) != from_names([(b"a", 0, b"", "", "x"), (b"b", 1, b":2,", "5:1", "y")])

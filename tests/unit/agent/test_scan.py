@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.agent import scan
 from orchestrator.agent.beneath import Root
-from orchestrator.agent.log import FOLDER, MESSAGE, SIDECAR, Log, Removal
+from orchestrator.agent.log import FOLDER, MESSAGE, SIDECAR, Log, Removal, Sidecar
 from orchestrator.agent.scan import Scanner
+from orchestrator.agent.sidecar import look
 
 
 class Store:
@@ -219,6 +222,27 @@ def test_a_damaged_uidlist_is_a_problem_and_the_last_good_one_counts(store: Stor
     store.scan()
     assert list(store.log.sidecars_between(0, 1 << 60)) == [before]
     assert "refused" in store.scanner.problems[b"ann", b"dovecot-uidlist"]
+
+
+def test_a_sidecar_that_is_written_in_place_is_read_once_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its times are set before its content: as if the first look had come in between."""
+    path = store.put("ann/dovecot-uidvalidity", b"00000001")
+    found = os.stat(path)
+    looks = []
+
+    def early(fd: int, name: bytes, was: Sidecar | None) -> Sidecar | str | None:
+        seen = look(fd, name, was)
+        looks.append(name)
+        if len(looks) == 1:
+            path.write_bytes(b"00000002")
+            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        return seen
+
+    monkeypatch.setattr(scan, "look", early)
+    store.scan()
+    (row,) = store.log.sidecars(store.scanner.tree.by_path[b"ann"].fid).values()
+    assert row.crc == zlib.crc32(b"00000002")
+    assert len(looks) >= 2
 
 
 def test_what_is_no_file_is_told_and_never_read(store: Store) -> None:

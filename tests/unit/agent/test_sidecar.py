@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,7 @@ import pytest
 
 from orchestrator.agent import sidecar
 from orchestrator.agent.log import Sidecar
-from orchestrator.agent.maildir import signature_at
-from orchestrator.agent.sidecar import look
-from orchestrator.agent.tree import sig_text
+from orchestrator.agent.sidecar import GONE, look, settled, signature
 
 HEAD = b"3 V7 N3 G0123456789abcdef0123456789abcdef\n"
 ROWS = b"1 :1.host\n2 :2.host\n"
@@ -29,7 +28,7 @@ def fd(tmp_path: Path) -> Iterator[int]:
 def seen(fd: int, name: bytes, was: Sidecar | None = None) -> Sidecar:
     found = look(fd, name, was)
     assert isinstance(found, Sidecar), found
-    return found._replace(sig=sig_text(signature_at(fd, name)))
+    return found._replace(sig=signature(fd, name))
 
 
 def test_a_file_is_known_by_its_content(tmp_path: Path, fd: int) -> None:
@@ -109,3 +108,23 @@ def test_what_is_gone_is_none_and_what_is_odd_a_sentence(
     monkeypatch.setattr(sidecar, "MAX_SIZE", 4)
     why = look(fd, b"large", None)
     assert isinstance(why, str) and "not copied" in why
+
+
+def test_an_append_shows_even_when_the_times_were_set_before_it(tmp_path: Path, fd: int) -> None:
+    """The kernel sets a file's times, and then its content: who looked in between has them with the old content."""
+    path = tmp_path / "dovecot-uidlist"
+    path.write_bytes(HEAD)
+    kept = os.stat(path)
+    before = signature(fd, b"dovecot-uidlist")
+    with path.open("ab") as out:
+        out.write(ROWS)
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    after = signature(fd, b"dovecot-uidlist")
+    assert before.split()[0] == after.split()[0] and before.split()[2:] != after.split()[2:]
+    assert signature(fd, b"none") == GONE
+
+
+@pytest.mark.parametrize(("age", "expected"), [(0, False), (15_000_000, False), (30_000_000, True)])
+def test_a_file_that_has_just_changed_isnt_settled(age: int, expected: bool) -> None:
+    changed = time.time_ns() - age
+    assert settled(f"{changed} {changed} 8 77", 20_000_000) is expected

@@ -72,12 +72,28 @@ def test_what_has_too_many_worlds_is_undecided() -> None:
     assert item.undecided
 
 
+def test_a_folder_may_be_deleted_late_with_what_has_come_into_it() -> None:
+    item = Item()
+    item.delivered(1, 1)
+    item.happened(act("delete", "f1", "unknown"))
+    item.happened(act("move", "INBOX", "ok", "f1"))
+    assert item.ends() == {(("f1", NONE),), ()}
+
+
 def test_the_same_store_without_an_answer_again_and_again_splits_the_world_once() -> None:
     item = Item()
     item.delivered(1, 1)
     for _ in range(100):
         item.happened(act("store", outcome="unknown", flag="\\seen"))
     assert len(item.ends()) == 2 and not item.undecided
+
+
+def test_a_store_that_was_given_twice_may_have_met_both_copies() -> None:
+    item = Item()
+    item.delivered(2, 2)
+    for _ in range(2):
+        item.happened(act("store", outcome="unknown", flag="\\seen"))
+    assert {sum(bool(flags) for _, flags in end) for end in item.ends()} == {0, 1, 2}
 
 
 FOLDERS = st.sampled_from(["INBOX", "f1", "f2"])

@@ -40,21 +40,24 @@ def test_a_folder_on_one_place_only_is_told_from_either_side() -> None:
 
 
 def test_what_an_agent_packed_is_read() -> None:
-    row = ["ann", "ann", 1, 2, "00", "01", [["1.host", 1, ":2,S", "proof"]]]
-    assert lines([row]) == {"ann": Line("ann", "ann", True, 2, "00", "01", (("1.host", 1, ":2,S", "proof"),))}
+    row = ["ann", "ann", 1, 2, "00", "01", [["1.host", 1, ":2,S", "5:1", "proof"]]]
+    assert lines([row]) == {"ann": Line("ann", "ann", True, 2, "00", "01", (("1.host", 1, ":2,S", "5:1", "proof"),))}
 
 
 def test_a_folder_is_compared_message_by_message() -> None:
-    here = replace(LINE, names=(("a", 1, ":2,S", "x"), ("b", 0, "", "x"), ("c", 1, "", "x"), ("e", 1, "", "x")))
-    there = replace(LINE, names=(("a", 1, ":2,", "x"), ("b", 0, "", "y"), ("d", 1, "", "x"), ("e", 1, "", "x")))
-    assert by_message(here, there) == [
+    here = {"a": (1, ":2,S", "", "x"), "b": (0, "", "", "x"), "c": (1, "", "", "x"), "e": (1, "", "", "x")}
+    there = {"a": (1, ":2,", "", "x"), "b": (0, "", "", "y"), "d": (1, "", "", "x"), "e": (1, "", "", "x")}
+    here["f"], there["f"] = (1, "", "7:5", "x"), (1, "", "", "x")
+    mine, yours = (replace(LINE, names=tuple((base, *row) for base, row in each.items())) for each in (here, there))
+    assert by_message(mine, yours) == [
         "a: flags differ (cur:2,S / cur:2,)",
         "b: content, size or time differs",
         "c: missing on the passive place",
         "d: stands on the passive place only",
+        "f: UID differs (7:5 / none)",
     ]
 
 
 def test_a_long_list_of_differences_is_cut() -> None:
-    here = replace(LINE, names=tuple((str(number), 1, "", "x") for number in range(1_000)))
+    here = replace(LINE, names=tuple((str(number), 1, "", "", "x") for number in range(1_000)))
     assert len(by_message(here, LINE)) == MAX_DIFFERENCES
