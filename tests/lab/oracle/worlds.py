@@ -43,6 +43,7 @@ class Item:
     impossible: str = ""
     undecided: bool = False
     _pending: list[Act] = field(default_factory=list)
+    _often: set[int] = field(default_factory=set)  # of the pending: those given more than once
 
     def delivered(self, least: int, most: int) -> None:
         """It stands in the INBOX between `least` and `most` times."""
@@ -61,10 +62,13 @@ class Item:
         self.undecided = len(self.worlds) > MOST
 
     def _number(self, act: Act) -> int:
-        """Of a pending command; the same store again is the same, since it changes nothing more."""
+        """Of a pending command. The same store again is the same one: it can change no more than each copy once, so how
+        often it was given doesn't matter from the second time on.
+        """
         if act.act == "store":
             for number, other in enumerate(self._pending):
                 if (other.act, other.folder, other.flags, other.add) == ("store", act.folder, act.flags, act.add):
+                    self._often.add(number)
                     return number
         self._pending.append(act)
         return len(self._pending) - 1
@@ -88,7 +92,9 @@ class Item:
             world = todo.pop()
             for number in world.pending:
                 for copies in outcomes(self._pending[number], world.copies):
-                    later = World(copies, world.pending - {number})
+                    if copies == world.copies:
+                        continue  # the world in which it is still pending has all that this one could become
+                    later = World(copies, world.pending - ({number} - self._often))
                     if later not in found:
                         found.add(later)
                         todo.append(later)
@@ -102,10 +108,12 @@ class Item:
 
 
 def _touches(act: Act, worlds: set[World], pending: list[Act]) -> bool:
-    """A command on a whole folder says nothing of a message that can't be in it."""
+    """A command on a whole folder says nothing of a message that can't be in it; one whose reply was lost may yet be
+    carried out, when the message has come there.
+    """
     if act.act == "create":
         return False
-    if act.act not in ("rename", "delete"):
+    if act.act not in ("rename", "delete") or act.outcome == "unknown":
         return True
     return bool(pending) or any(_within(folder, act.folder) for world in worlds for folder, _ in world.copies)
 
