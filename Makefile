@@ -7,12 +7,12 @@ KEY := $(shell cat setup.cfg pyproject.toml | sha256sum | cut -c 1-16)
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test check unit bench image clean
+.PHONY: help venv demo lab test test-trixie check unit bench image clean
 .DELETE_ON_ERROR:
 
 help: ## this help
 	@echo "mailmirror: a live, durable mirror of Maildir stores over SSH"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.test-$(KEY) ## .venv with the package and all that its tests need
 
@@ -25,6 +25,9 @@ lab: $(VENV)/.test-$(KEY) ## a site of real mail hosts, mailmirror running on it
 test: check image ## check, then every test, with coverage; what CI runs
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term-missing:skip-covered
+
+test-trixie: $(VENV)/.test-$(KEY) ## the lab's tests on Debian trixie: Dovecot 2.4, OpenSSH 10, Python 3.13; as root
+	@LAB_GENERATION=trixie $(BIN)/python -m pytest tests/lab
 
 check: $(VENV)/.test-$(KEY) ## style, types, floors between the rooms, the agent's Python 3.9
 	@$(BIN)/ruff check .
@@ -41,7 +44,7 @@ bench: $(VENV)/.bench-$(KEY) ## ours, rsync, unison and lsyncd on the same tree;
 
 image: $(VENV)/.test-$(KEY)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.support.image > /dev/null || true; fi
-	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.lab.generation > /dev/null || true; fi
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.lab.generation bookworm trixie > /dev/null || true; fi
 
 clean: ## forget .venv and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,16 +1,19 @@
 """What a host of the lab has installed: one generation of Debian with the mail software, built once and cached.
 
-Bookworm lies above the machine's own root, as every root of `tests.support.image`. Another generation is another
-`Generation`: a name, its packages, and whether the machine's root lies below.
+Bookworm lies above the machine's own root, as every root of `tests.support.image`, and the controller runs in the
+environment that runs the tests. Trixie stands for itself: its own root, its own Python, its own Dovecot (2.4).
 
 Invariant: the layer is read-only once built, and shared by all hosts. Nothing here is configured: see `system`.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import debootstrap
 from tests.support import image
 
 PACKAGES: tuple[str, ...] = (
@@ -57,23 +60,47 @@ PACKAGES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Generation:
-    """`above_machine`: the machine's own root is the lowest layer, so that only what it lacks is installed."""
+    """`dovecot` is the version whose configuration it understands; `python` runs the controller and the outside client,
+    and finds their libraries at `libraries` beside the checkout ("" when it needs no other place).
+    """
 
-    name: str = "bookworm"
-    packages: tuple[str, ...] = PACKAGES
-    above_machine: bool = True
+    name: str
+    dovecot: str
+    python: str
+    libraries: str = ""
+
+    @property
+    def above_machine(self) -> bool:
+        """Whether the machine's own root is the lowest layer, so that only what it lacks is installed."""
+        return self.name == "bookworm"
 
     def layer(self) -> Path:
         """The ext4 file whose directory `upper` has the packages; built when missing. Raises image.ImageError."""
-        return image.layer(self.packages)
+        if self.above_machine:
+            return image.layer(PACKAGES)
+        return debootstrap.layer(self.name, PACKAGES, "3.13")
 
     def lower(self, mounted: Path) -> str:
         """The overlay's lower directories, topmost first, when the layer is mounted at `mounted`."""
-        return f"{mounted}/upper:/" if self.above_machine else f"{mounted}/upper"
+        # Without the machine's root there is an empty one below: an overlay that nobody writes to has at least two.
+        return f"{mounted}/upper:" + ("/" if self.above_machine else f"{mounted}/work")
+
+    def binds(self) -> list[tuple[str, str, bool]]:
+        """What its Python needs of this machine: (outside, inside, writable)."""
+        return [(sys.prefix, sys.prefix, False)] if self.above_machine else []
 
 
-BOOKWORM = Generation()
+BOOKWORM = Generation("bookworm", dovecot="2.3", python=sys.executable)
+TRIXIE = Generation("trixie", dovecot="2.4", python="/usr/bin/python3", libraries=debootstrap.LIBRARIES)
+
+
+def chosen() -> Generation:
+    """What the tests run on: bookworm, unless LAB_GENERATION names the other."""
+    known = {each.name: each for each in (BOOKWORM, TRIXIE)}
+    return known[os.environ.get("LAB_GENERATION") or BOOKWORM.name]
 
 
 if __name__ == "__main__":
-    print(BOOKWORM.layer())
+    for each in sys.argv[1:]:
+        os.environ["LAB_GENERATION"] = each
+        print(chosen().layer())

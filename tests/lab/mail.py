@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.lab.dovecot import CERTIFICATE, CONFIGURATION, USERS
 from tests.lab.files import File, Files
-from tests.lab.plan import DOMAIN, PORTS, QUEUE, STORE, User
+from tests.lab.plan import DOMAIN, User
 
 HELD = "defer_transports = lmtp\n"
-_TLS = "/etc/ssl/lab.pem"
 
 _MAIN = f"""compatibility_level = 3.6
 mydomain = {DOMAIN}
@@ -31,7 +31,7 @@ virtual_mailbox_domains = {DOMAIN}
 virtual_mailbox_maps = texthash:/etc/postfix/users
 virtual_transport = lmtp:unix:private/dovecot-lmtp
 lmtp_destination_recipient_limit = 1
-smtpd_tls_chain_files = {_TLS}
+smtpd_tls_chain_files = {CERTIFICATE}
 smtpd_tls_security_level = may
 smtpd_tls_auth_only = yes
 smtpd_sasl_type = dovecot
@@ -79,84 +79,14 @@ submission inet n - n - - smtpd
   -o smtpd_client_restrictions=permit_sasl_authenticated,reject
 {INTERNAL}"""
 
-_DOVECOT = f"""protocols = imap pop3 lmtp sieve
-listen = *
-ssl = yes
-ssl_cert = <{_TLS}
-ssl_key = <{_TLS}
-disable_plaintext_auth = no
-auth_mechanisms = plain login
-auth_failure_delay = 0
-log_path = syslog
-mail_home = {STORE}/%d/%n
-mail_location = maildir:~/Maildir
-mail_uid = vmail
-mail_gid = vmail
-first_valid_uid = 5000
-mail_max_userip_connections = 100
-passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%u /etc/dovecot/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%u /etc/dovecot/users
-}}
-namespace inbox {{
-  inbox = yes
-  mailbox Drafts {{
-    auto = subscribe
-    special_use = \\Drafts
-  }}
-  mailbox Sent {{
-    auto = subscribe
-    special_use = \\Sent
-  }}
-  mailbox Trash {{
-    auto = subscribe
-    special_use = \\Trash
-  }}
-}}
-plugin {{
-  sieve = file:~/sieve;active=~/.dovecot.sieve
-}}
-protocol lmtp {{
-  mail_plugins = sieve
-  postmaster_address = postmaster@{DOMAIN}
-}}
-service imap-login {{
-  service_count = 0
-}}
-service pop3-login {{
-  service_count = 0
-}}
-service lmtp {{
-  unix_listener {QUEUE}/private/dovecot-lmtp {{
-    mode = 0600
-    user = postfix
-    group = postfix
-  }}
-  inet_listener lmtp {{
-    port = {PORTS["lmtp"]}
-  }}
-}}
-service auth {{
-  unix_listener {QUEUE}/private/auth {{
-    mode = 0600
-    user = postfix
-    group = postfix
-  }}
-}}
-"""
 
-
-def files(full_name: str, users: Sequence[User], certificate: str, *, held: bool) -> Files:
-    """All files of one mail host. `held`: what it takes stays in its queue."""
+def files(full_name: str, users: Sequence[User], certificate: str, *, held: bool, dovecot: str) -> Files:
+    """All files of one mail host. `held`: what it takes stays in its queue. `dovecot`: which version it has."""
     return {
         "/etc/postfix/main.cf": _MAIN.format(full_name=full_name) + (HELD if held else ""),
         "/etc/postfix/master.cf": _PROCESSES,
         "/etc/postfix/users": "".join(f"{user.address} ok\n" for user in users),
-        "/etc/dovecot/dovecot.conf": _DOVECOT,
-        "/etc/dovecot/users": "".join(f"{user.address}:{{PLAIN}}{user.password}::::::\n" for user in users),
-        _TLS: File(certificate, 0o600),
+        "/etc/dovecot/dovecot.conf": CONFIGURATION[dovecot],
+        USERS: "".join(f"{user.address}:{{PLAIN}}{user.password}::::::\n" for user in users),
+        CERTIFICATE: File(certificate, 0o600),
     }

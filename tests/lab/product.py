@@ -1,22 +1,22 @@
 """mailmirror on the lab's hosts: what a site's operator would have installed, and no more.
 
-The controller stands on the mirror: this checkout and the Python environment that runs the tests, both read-only, an
+The controller stands on the mirror: this checkout and the Python environment of its generation, both read-only, an
 inventory, a key, the primary's pinned host key, and a unit that isn't started by itself. The other hosts have only
 their Debian python3: the agent is shipped to them.
 
-Invariant: pure, but for asking where this Python lives.
+Invariant: pure.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 import yaml
 
 from tests.lab import clock, plan
 from tests.lab.files import File, Files
+from tests.lab.generation import Generation
 from tests.support.image import CHECKOUT
 
 UNIT = "mailmirror.service"
@@ -24,9 +24,15 @@ PAIR = "example_test"
 _HOME = "/opt/mailmirror"
 _SSH = "/etc/mailmirror"
 
+PYTHON = "/usr/local/bin/lab-python"
+"""A Python in which the checkout's modules are found, on the controller's host and the client's."""
+
+_PYTHON = f"""#!/bin/sh
+export PYTHONPATH={_HOME}:{{libraries}} PYTHONDONTWRITEBYTECODE=1
+exec {{python}} "$@"
+"""
 _COMMAND = f"""#!/bin/sh
-export PYTHONPATH={_HOME} PYTHONDONTWRITEBYTECODE=1
-exec {sys.executable} -m orchestrator "$@"
+exec {PYTHON} -m orchestrator "$@"
 """
 _SERVICE = f"""[Unit]
 Description=mailmirror
@@ -48,13 +54,18 @@ scrape_configs:
 """
 
 
-def binds() -> list[tuple[str, str, bool]]:
-    """What the controller sees of this machine: (outside, inside, writable)."""
-    return [(os.fspath(CHECKOUT), _HOME, False), (sys.prefix, sys.prefix, False)]
+def binds(generation: Generation) -> list[tuple[str, str, bool]]:
+    """What a host with `python` sees of this machine: (outside, inside, writable)."""
+    return [(os.fspath(CHECKOUT), _HOME, False), *generation.binds()]
+
+
+def python(generation: Generation) -> Files:
+    """The files of every host on which the checkout's modules run."""
+    return {PYTHON: File(_PYTHON.format(libraries=generation.libraries, python=generation.python), 0o755)}
 
 
 def controller(private_key: str, known_hosts: str, places: Sequence[str]) -> Files:
-    """The files of the host that the controller runs on."""
+    """The files of the host that the controller runs on, beside those of `python`."""
     return {
         "/usr/local/bin/mailmirror": File(_COMMAND, 0o755),
         f"/etc/systemd/system/{UNIT}": _SERVICE,

@@ -20,7 +20,7 @@ from types import TracebackType
 from tests.lab import certificates, cgroups, mail, names, plan, product, sshkeys, system
 from tests.lab.disks import Disks
 from tests.lab.files import File, Files, Link
-from tests.lab.generation import BOOKWORM, Generation
+from tests.lab.generation import Generation, chosen
 from tests.lab.host import Host
 from tests.lab.roots import Roots
 from tests.lab.switch import Switch
@@ -31,14 +31,16 @@ CA = "/usr/local/share/lab-ca.pem"
 
 
 class Site:
-    """`places` are keys of plan.SEATS; `users` how many accounts there are."""
+    """`places` are keys of plan.SEATS; `users` how many accounts there are; `generation` what the hosts have installed,
+    None for what the tests run on.
+    """
 
-    def __init__(self, places: Sequence[str] = PAIR, *, users: int = 20, generation: Generation = BOOKWORM) -> None:
+    def __init__(self, places: Sequence[str] = PAIR, *, users: int = 20, generation: Generation | None = None) -> None:
         self.users = plan.users(users)
         self.tsig = names.secret()
         self.hosts: dict[str, Host] = {}
         self._places = tuple(places)
-        self._generation = generation
+        self._generation = generation or chosen()
         self._authority = certificates.Authority()
         self._keys = {place: sshkeys.make() for place in ("controller", *places)}
         self._stack = ExitStack()
@@ -121,7 +123,8 @@ class Site:
         if place == "mirror":
             host.lay(product.controller(self._keys["controller"].private, self._pins(), self._places))
         if place in ("mirror", "client"):
-            host.binds += product.binds()
+            host.binds += product.binds(self._generation)
+            host.lay(product.python(self._generation))
         return host
 
     # ---- their files -------------------------------------------------------------------------------------------------
@@ -138,7 +141,9 @@ class Site:
         if place in ("primary", "mirror"):
             service = f"{plan.SERVICE}.{plan.DOMAIN}"
             certificate = self._authority.signed([seat.full_name, service])
-            files |= mail.files(seat.full_name, self.users, certificate, held=place == "mirror")
+            files |= mail.files(
+                seat.full_name, self.users, certificate, held=place == "mirror", dovecot=self._generation.dovecot
+            )
         if place == "nameserver":
             files |= names.files(self.tsig, self.addresses)
         return files

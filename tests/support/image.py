@@ -115,7 +115,7 @@ def _build(packages: Sequence[str], part: Path, finished: Path) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-d", part / "seed", image], check=True)
     shutil.rmtree(part / "seed")
     environment = {"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    spec = _spec(["sh", "-c", _BUILD, "build", *packages], image, env=environment, binds=_resolver())
+    spec = _spec(["sh", "-c", _BUILD, "build", *packages], image, env=environment, binds=resolver())
     spec.build = True
     done = subprocess.run(_command(spec), env=_own_environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -125,7 +125,7 @@ def _build(packages: Sequence[str], part: Path, finished: Path) -> None:
     print(f"image: ready after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
-def _resolver() -> list[tuple[str, str]]:
+def resolver() -> list[tuple[str, str]]:
     """/run is fresh inside; where the machine's resolv.conf points there, it has to come along."""
     place = os.path.realpath("/etc/resolv.conf")
     return [(place, place)] if place.startswith("/run/") and os.path.exists(place) else []

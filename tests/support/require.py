@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -86,6 +87,14 @@ def missing_for_hosts() -> str:
     """What whole hosts lack here beyond `missing`, in one line; empty when nothing. Tried once per process."""
     reason = _refused(_TRY_HOSTS)
     return f"needs cgroup2, pid and time namespaces ({reason})" if reason else ""
+
+
+def layer(build: Callable[[], object]) -> None:
+    """Call after `hosts` where a layer is needed that can't be built on every machine: `build` raises ImageError."""
+    try:
+        build()
+    except image.ImageError as error:
+        _unless(str(error).replace("\n", " "))
 
 
 def command(name: str) -> None:

@@ -1,0 +1,131 @@
+"""The layer of a whole release of Debian, made by debootstrap: nothing of the machine's own root is in it.
+
+Built once and cached beside the layers of `tests.support.image`, with the machine's own apt sources and settings (the
+release is another, the archive the same). The project's requirements are laid beside it for that release's Python.
+
+Invariant: debootstrap runs in a root of its own and writes to memory; what is finished is moved to its place at once.
+"""
+
+from __future__ import annotations
+
+import configparser
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support import image
+
+LIBRARIES = "/opt/libraries"
+_TOOLS = ("debootstrap", "e2fsprogs")
+# A root with room for a release: /tmp is memory. `mkfs.ext4 -d` needs no mount and no loop device in there.
+_BUILD = r"""
+set -eu
+release=$1 archive=$2; shift 2
+seed=/tmp/seed root=/tmp/seed/upper
+mkdir -p "$root" "$seed/work"
+debootstrap --variant=minbase --include=ca-certificates "$release" "$root" "$archive"
+printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/lab"
+apt-config dump Acquire > "$root/etc/apt/apt.conf.d/machine"
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+chroot "$root" apt-get update -qq
+chroot "$root" apt-get install -y -qq --no-install-recommends "$@"
+chroot "$root" apt-get clean
+chroot "$root" useradd --uid 5000 --user-group --create-home --home-dir /var/vmail --shell /usr/sbin/nologin vmail
+# Postfix makes it when it first starts; Dovecot's sockets are in there, and it may start before.
+chroot "$root" install -d -o postfix -g root -m 700 /var/spool/postfix/private
+umount -l "$root/dev" "$root/proc"
+rm -rf "$root"/var/lib/apt/lists/* "$root"/usr/share/doc "$root"/usr/share/man
+cp -r /part/libraries "$root/opt/libraries"
+truncate -s 8G /part/layer.ext4
+mkfs.ext4 -q -m 0 -d "$seed" /part/layer.ext4
+"""
+
+
+def layer(release: str, packages: Sequence[str], python: str) -> Path:
+    """The ext4 file whose directory `upper` is a root of `release` with `packages`; built when missing, in one to two
+    minutes. `python` is the version of its Python ("3.13"). Safe to call from several processes. Raises ImageError.
+    """
+    requirements = _requirements()
+    place = image.directory()
+    parts = [_BUILD, platform.machine(), release, python, *sorted(packages), *requirements]
+    key = f"{release}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
+    finished = place / key / "layer.ext4"
+    (place / "stage").mkdir(parents=True, exist_ok=True)
+    with open(place / f"{key}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            began = time.monotonic()
+            print(f"image: making {release} in {finished} (once)", file=sys.stderr, flush=True)
+            part = place / f"{key}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            _lay_libraries(part / "libraries", python, requirements)
+            _build(part, release, packages)
+            shutil.rmtree(part / "libraries")
+            part.rename(finished.parent)
+            print(f"image: ready after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    os.utime(finished.parent)
+    return finished
+
+
+def _requirements() -> list[str]:
+    setup = configparser.ConfigParser()
+    setup.read(image.CHECKOUT / "setup.cfg", encoding="utf-8")
+    return setup["options"]["install_requires"].split()
+
+
+def _lay_libraries(place: Path, python: str, requirements: Sequence[str]) -> None:
+    """What the project needs, for another Python than this one, as pip is set up on this machine."""
+    machine = platform.machine()
+    kinds = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
+    foreign = [f"--platform={kind}_{machine}" for kind in kinds]
+    foreign += ["--implementation=cp", f"--python-version={python}", "--only-binary=:all:"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--target", place, *foreign, *requirements],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise image.ImageError(f"no libraries for Python {python}:\n{done.stderr[-1000:]}")
+
+
+def _build(part: Path, release: str, packages: Sequence[str]) -> None:
+    said = image.run(
+        ["sh", "-c", _BUILD, "build", release, _archive(), *packages],
+        packages=_TOOLS,
+        binds=[(part, "/part"), *image.resolver()],
+        env={"PATH": image.PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **_proxies()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output, _ = said.communicate()
+    if said.returncode != 0:
+        tail = "\n".join(output.strip().splitlines()[-15:])
+        raise image.ImageError(f"{release} could not be made:\n{tail}")
+
+
+def _archive() -> str:
+    """The archive that the machine takes its own packages from."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [line for line in done.stdout.split() if "security" not in line]
+    if not found:
+        raise image.ImageError("this machine has no apt source to take a release from: see /etc/apt/sources.list.d")
+    return found[0]
+
+
+def _proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.lower() in ("http_proxy", "https_proxy")}
