@@ -18,7 +18,7 @@ from . import beneath, names, uidlist, uidwrite
 from .beneath import Root
 from .dovecot import Neighbour
 from .ledger import HeldSidecar, Ledger, Place
-from .sidecar import MAX_UIDLIST, read_range, refusal, signature
+from .sidecar import COUNTER, MAX_UIDLIST, read_range, refusal, signature
 
 UIDLIST = b"dovecot-uidlist"
 LONGEST_ROW = 64 << 10
@@ -130,7 +130,7 @@ class Installer:
                 content, raised = self._whole(place, row, held, data)
         elif zlib.crc32(data) != row.crc:
             raise Again(f"{row.name!r} changed while it was read")
-        elif row.name == b"dovecot-uidvalidity":
+        elif row.name == COUNTER:
             try:
                 content = uidwrite.raise_counter(data)
             except (ValueError, uidwrite.Exhausted) as error:

@@ -95,9 +95,14 @@ def with_rows(listing: UidList, rows: Sequence[bytes]) -> bytes:
     return b"".join(pieces) + listing.data[done:] if pieces else listing.data
 
 
+def is_counter(content: bytes) -> bool:
+    """Whether this is what `dovecot-uidvalidity` holds."""
+    return re.fullmatch(rb"[0-9a-fA-F]{8}\n?", content) is not None
+
+
 def raise_counter(content: bytes) -> bytes:
     """What `dovecot-uidvalidity` holds (8 hex digits), raised by 2^12. Raises ValueError, Exhausted."""
-    if re.fullmatch(rb"[0-9a-fA-F]{8}\n?", content) is None:
+    if not is_counter(content):
         raise ValueError(f"not a uidvalidity counter: {shown(content)}")
     value = int(content, 16) + COUNTER_STEP
     if value > 0xFFFFFFFF:

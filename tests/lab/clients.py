@@ -118,7 +118,8 @@ class Mutt(_Program):
     def keys(self, keys: str) -> tuple[int, int]:
         """Opens the inbox, presses keys (muttrc(5), push) and leaves; (headers, bodies) that it downloaded."""
         mutt = shlex.join(["mutt", "-n", "-d", "4", "-F", self._settings, "-e", f'push "{keys}<quit>"'])
-        terminal = f"TERM=vt100 script --quiet --return --command {shlex.quote(mutt)} /dev/null < /dev/null"
+        inside = shlex.quote(f"stty rows 24 columns 80; exec {mutt}")
+        terminal = f"TERM=vt100 script --quiet --return --command {inside} /dev/null < /dev/null"
         self._host.run(f"cd {self.place} && rm -f .muttdebug* && HOME={self.place} {terminal}")
         log = self._host.run(f"cat {self.place}/.muttdebug0")
         # What it has the header of, it asks only the flags of.

@@ -110,8 +110,12 @@ class Host:
             undo.pop_all()
 
     def wait_booted(self, within: float = BOOT_WITHIN) -> float:
-        """Until every service that was to start has started, or failed to; see `failed`."""
+        """Until every service that was to start has started, or failed to, see `failed`; the seconds from switching on,
+        0 when it had booted before.
+        """
         boot = self._booting()
+        if boot.up:
+            return 0.0
         poll = select.poll()
         poll.register(boot.notify, select.POLLIN)
         poll.register(boot.pidfd, select.POLLIN)
@@ -122,6 +126,7 @@ class Host:
                 why = "ended" if events else f"didn't boot in {within:.0f} s"
                 raise HostError(f"{self.name} {why}; its console:\n{self.console()}")
             boot.up = b"READY=1" in boot.notify.recv(4096)
+        boot.notify.close()  # systemd would wait for whoever doesn't read what else it tells
         return time.monotonic() - self._began
 
     def power_cut(self) -> None:

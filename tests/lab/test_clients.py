@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab import post, product
 from tests.lab.clients import Mbsync, Mutt
+from tests.lab.following import become_equal, follow_live
 from tests.lab.plan import PORTS, User
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
@@ -22,9 +23,7 @@ def pair() -> Iterator[Site]:
     require.hosts()
     with Site(PAIR, users=2) as site:
         site.boot()
-        site.mirror.run("mailmirror init")
-        site.mirror.systemctl("start", product.UNIT)
-        until(lambda: " live " in site.mirror.run("mailmirror status"), within=20, what="it follows live")
+        follow_live(site)
         yield site
 
 
@@ -37,9 +36,7 @@ def _deliver(site: Site, user: User, subjects: list[str], server: str) -> None:
 def _serve_from_the_mirror(site: Site) -> None:
     """What a switchover does, by hand: no more writers here, everything there, then users there."""
     site.primary.systemctl("stop", "dovecot", "postfix")
-    until(
-        lambda: " is equal " in site.mirror.attempt("mailmirror verify --deep").stdout, within=30, what="both are equal"
-    )
+    become_equal(site)
     site.mirror.systemctl("stop", product.UNIT)
     site.mirror.systemctl("start", "dovecot")
     site.point_at(site.mirror)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import product
+from tests.lab.following import become_equal, follow_live
 from tests.lab.host import Host
 from tests.lab.oracle import reading, witness
 from tests.lab.oracle import site as outside
@@ -34,9 +35,7 @@ def pair() -> Iterator[Site]:
     require.hosts()
     with Site(PAIR, users=USERS) as site:
         site.boot()
-        site.mirror.run("mailmirror init")
-        site.mirror.systemctl("start", product.UNIT)
-        until(lambda: " live " in site.mirror.run("mailmirror status"), within=20, what="it follows live")
+        follow_live(site)
         yield site
 
 
@@ -84,7 +83,7 @@ def test_what_was_promised_under_load_holds_while_replication_is_hurt(pair: Site
     assert verdict.sound, table
     assert verdict.counts["acknowledged"] > 100 and verdict.counts["answers on the wire"] > 1_000, table
     assert set(verdict.serving) == {"primary"}, table
-    _become_equal(pair, "mailmirror verify --deep")
+    become_equal(pair)
     _the_mirror_shows_the_same(pair, site)
 
 
@@ -109,23 +108,10 @@ def _cut_the_mirrors_power(pair: Site) -> None:
     pair.mirror.systemctl("start", product.UNIT)
 
 
-def _become_equal(pair: Site, command: str) -> None:
-    told: list[str] = []
-
-    def equal() -> bool:
-        told[:] = [pair.mirror.attempt(command).stdout]
-        return " is equal " in told[0]
-
-    try:
-        until(equal, within=60, every=0.5)
-    except AssertionError as error:
-        raise AssertionError(f"{told[0]}\n{pair.mirror.attempt('mailmirror status').stdout}") from error
-
-
 def _the_mirror_shows_the_same(pair: Site, site: outside.Site) -> None:
     """The mirror's Dovecot, started by hand while nothing replicates, shows what the primary's shows: every account."""
     on_primary = _read(pair, site, pair.primary)
-    _become_equal(pair, "mailmirror verify")
+    become_equal(pair, deep=False)
     pair.mirror.systemctl("stop", product.UNIT)
     pair.mirror.systemctl("start", "dovecot")
     on_mirror = _read(pair, site, pair.mirror)

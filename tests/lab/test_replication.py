@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import post, product
+from tests.lab.following import become_equal, follow_live, is_live
 from tests.lab.plan import STORE
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
@@ -22,9 +23,7 @@ def pair() -> Iterator[Site]:
     with Site(PAIR, users=5) as site:
         site.boot()
         site.mirror.run("mailmirror config check")
-        site.mirror.run("mailmirror init")
-        site.mirror.systemctl("start", product.UNIT)
-        until(lambda: _is_live(site), within=20, what="it follows live")
+        follow_live(site)
         for number, user in enumerate(site.users):
             post.send(site, user, f"letter {number}")
         pattern = f"{STORE}/example.test/*/Maildir/new/*.mail1,*"
@@ -32,20 +31,6 @@ def pair() -> Iterator[Site]:
             lambda: len(site.mirror.attempt(f"ls {pattern}").stdout.split()) == len(site.users), what="they are there"
         )
         yield site
-
-
-def _is_live(site: Site) -> bool:
-    return " live " in site.mirror.run("mailmirror status")
-
-
-def _become_equal(site: Site) -> str:
-    """Waits until `verify --deep` says that both ends are equal; its sentence."""
-
-    def asked() -> str:
-        verified = site.mirror.attempt("mailmirror verify --deep")
-        return verified.stdout if " is equal " in verified.stdout else ""
-
-    return until(asked, within=30, every=0.2, what="both ends are equal")
 
 
 @pytest.mark.issue("3.2 install the product: the controller on the mirror, a checked inventory, a unit")
@@ -61,7 +46,7 @@ def test_a_letter_appears_on_the_mirror_and_both_are_equal(pair: Site) -> None:
     for user in pair.users:
         found = f"ls {user.home}/Maildir/new {user.home}/Maildir/cur"
         assert ".mail1," in pair.mirror.run(found)
-    assert "in 5 folders" in _become_equal(pair)
+    assert "in 5 folders" in become_equal(pair)
 
 
 @pytest.mark.issue("3.5 a Dovecot started on the mirror shows the same UIDs")
@@ -70,7 +55,7 @@ def test_the_mirrors_dovecot_shows_what_the_primarys_shows(pair: Site) -> None:
     post.fetch(pair, user, "INBOX", command="STORE 1 +FLAGS (\\Flagged marked)")
     post.fetch(pair, user, "", command="CREATE Kept")
     post.fetch(pair, user, "INBOX", command="COPY 1 Kept")
-    _become_equal(pair)
+    become_equal(pair)
     asked = ("FETCH 1:* (UID FLAGS)", "STATUS INBOX (UIDVALIDITY MESSAGES)", "STATUS Kept (UIDVALIDITY MESSAGES)")
     on_primary = [post.fetch(pair, user, "INBOX", server="mail1", command=line) for line in asked]
     pair.mirror.systemctl("stop", product.UNIT)
@@ -81,7 +66,7 @@ def test_the_mirrors_dovecot_shows_what_the_primarys_shows(pair: Site) -> None:
     assert "marked" in on_mirror[0]
     assert "Error" not in pair.mirror.journal("dovecot")
     pair.mirror.systemctl("start", product.UNIT)
-    _become_equal(pair)
+    become_equal(pair)
 
 
 @pytest.mark.issue("3.5 the mirror is power-cut while it follows")
@@ -93,8 +78,8 @@ def test_replication_survives_the_mirrors_power_cut(pair: Site) -> None:
     pair.mirror.boot()
     pair.mirror.systemctl("start", product.UNIT)
     until(lambda: len(post.subjects(pair, pair.users[1])) == before + 2, what="both are delivered")
-    until(lambda: _is_live(pair), within=30, what="it follows live")
-    _become_equal(pair)
+    until(lambda: is_live(pair), within=30, what="it follows live")
+    become_equal(pair)
 
 
 @pytest.mark.issue("3.5 the primary is power-cut while it is followed")
@@ -116,8 +101,8 @@ def test_replication_goes_on_after_the_primarys_power_cut(pair: Site) -> None:
     until(lambda: messages() >= before + 3, what="all that was acknowledged is there")
     post.send(pair, other, "after")
     until(lambda: "after" in post.subjects(pair, other), what="and what came later")
-    until(lambda: _is_live(pair), within=40, what="it follows live")
-    _become_equal(pair)
+    until(lambda: is_live(pair), within=40, what="it follows live")
+    become_equal(pair)
 
 
 @pytest.mark.issue("3.5 the link is cut, the agent and the controller are killed")
@@ -130,6 +115,6 @@ def test_replication_survives_a_cut_link_and_kills(pair: Site) -> None:
     post.send(pair, pair.users[2], "after the agent was killed")
     pair.mirror.kill(product.UNIT)
     post.send(pair, pair.users[2], "after the controller was killed")
-    until(lambda: _is_live(pair), within=40, what="it follows live")
-    _become_equal(pair)
+    until(lambda: is_live(pair), within=40, what="it follows live")
+    become_equal(pair)
     assert len(post.subjects(pair, pair.users[2])) == before + 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import post, product
+from tests.lab.following import become_equal, follow_live
 from tests.lab.generation import TRIXIE, chosen
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
@@ -30,14 +31,12 @@ def test_a_newer_debian_boots_delivers_and_replicates() -> None:
         versions = site.mirror.run("dovecot --version; ssh -V 2>&1; lab-python -V").splitlines()
         for said, expected in zip(versions, ("2.4.", "OpenSSH_10.", "Python 3.13."), strict=True):
             assert said.startswith(expected)
-        site.mirror.run("mailmirror init")
-        site.mirror.systemctl("start", product.UNIT)
-        until(lambda: " live " in site.mirror.run("mailmirror status"), within=20, what="it follows live")
+        follow_live(site)
         for number, user in enumerate(site.users):
             post.send(site, user, f"letter {number}")
         until(lambda: all(post.subjects(site, user) for user in site.users), what="everybody has a letter")
         post.fetch(site, site.users[0], "INBOX", command="UID STORE 1 +FLAGS (\\Flagged $Work)")
-        until(lambda: " is equal " in site.mirror.attempt("mailmirror verify --deep").stdout, within=30, what="equal")
+        become_equal(site)
         shown = [_shown(site, "mail1", number) for number in range(3)]
         site.mirror.systemctl("stop", product.UNIT)
         site.mirror.systemctl("start", "dovecot")

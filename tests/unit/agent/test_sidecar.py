@@ -128,3 +128,11 @@ def test_an_append_shows_even_when_the_times_were_set_before_it(tmp_path: Path, 
 def test_a_file_that_has_just_changed_isnt_settled(age: int, expected: bool) -> None:
     changed = time.time_ns() - age
     assert settled(f"{changed} {changed} 8 77", 20_000_000) is expected
+
+
+def test_a_counter_that_a_power_cut_emptied_doesnt_count(tmp_path: Path, fd: int) -> None:
+    (tmp_path / "dovecot-uidvalidity").write_bytes(b"6b059ba7")
+    good = seen(fd, b"dovecot-uidvalidity")
+    (tmp_path / "dovecot-uidvalidity").write_bytes(b"")
+    told = look(fd, b"dovecot-uidvalidity", good)
+    assert isinstance(told, str) and "isn't a uidvalidity counter ('')" in told
