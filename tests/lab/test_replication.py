@@ -118,3 +118,29 @@ def test_replication_survives_a_cut_link_and_kills(pair: Site) -> None:
     until(lambda: is_live(pair), within=40, what="it follows live")
     become_equal(pair)
     assert len(post.subjects(pair, pair.users[2])) == before + 3
+
+
+@pytest.mark.issue("3.2 step_clock on the product's own processes")
+@pytest.mark.issue("3.5 replication goes on while the clocks of both hosts are stepped")
+def test_replication_doesnt_mind_a_stepped_clock(pair: Site) -> None:
+    user = pair.users[2]
+    for host in (pair.primary, pair.mirror):
+        host.fake_clock()
+    pair.primary.kill_command("--allow replication")
+    pair.mirror.systemctl("restart", product.UNIT)
+    until(lambda: is_live(pair), within=20, what="it follows live, with clocks of its own")
+    for host in (pair.primary, pair.mirror):
+        assert host.run("grep --files-with-matches lab-clock /proc/[0-9]*/maps 2> /dev/null || true"), host
+    try:
+        for host, seconds in ((pair.primary, 3600), (pair.primary, -3600), (pair.mirror, 86400), (pair.mirror, -86400)):
+            host.step_clock(seconds)
+            subject = f"{host.name} {seconds:+}"
+            post.send(pair, user, subject)
+            until(lambda subject=subject: subject in post.subjects(pair, user), what="it is delivered")  # type: ignore[misc]
+            post.fetch(pair, user, "INBOX", command="STORE 1 +FLAGS (\\Deleted)")
+            post.fetch(pair, user, "INBOX", command="EXPUNGE")
+            become_equal(pair, within=20)
+            assert is_live(pair)
+    finally:
+        for host in (pair.primary, pair.mirror):
+            host.step_clock(0)
