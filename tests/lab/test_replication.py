@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab import post, product
 from tests.lab.following import become_equal, follow_live, is_live
-from tests.lab.plan import STORE
+from tests.lab.plan import STORE, User
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
 from tests.support import require
@@ -136,7 +136,7 @@ def test_replication_doesnt_mind_a_stepped_clock(pair: Site) -> None:
             host.step_clock(seconds)
             subject = f"{host.name} {seconds:+}"
             post.send(pair, user, subject)
-            until(lambda subject=subject: subject in post.subjects(pair, user), what="it is delivered")  # type: ignore[misc]
+            _arrived(pair, user, subject)
             post.fetch(pair, user, "INBOX", command="STORE 1 +FLAGS (\\Deleted)")
             post.fetch(pair, user, "INBOX", command="EXPUNGE")
             become_equal(pair, within=20)
@@ -144,3 +144,7 @@ def test_replication_doesnt_mind_a_stepped_clock(pair: Site) -> None:
     finally:
         for host in (pair.primary, pair.mirror):
             host.step_clock(0)
+
+
+def _arrived(pair: Site, user: User, subject: str) -> None:
+    until(lambda: subject in post.subjects(pair, user), what=f"{subject} is delivered")
