@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 _OWNER = """
 from tests.lab import roots
 from tests.lab.site import Site
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
 roots.privately()
 with Site(("primary", "nameserver"), users=1) as site:
     site.boot()
