@@ -192,10 +192,10 @@ def test_nothing_is_deleted_while_a_scan_of_the_source_isnt_whole(base: Path) ->
             bob.folder(INBOX).deliver(b"Subject: another\n\n")
             report = laid.sync()
             status = laid.session.status()
-            if status.unstable_folders:
-                break
-        assert status.unstable_folders == 1
-        assert (report.tally.deleted, status.permit_open) == (0, False)
+            assert status.permit_open or not report.tally.deleted
+            if status.unstable_folders and not status.permit_open:
+                break  # with an open permit the folder began to be unstable after this pass
+        assert (report.tally.deleted, status.permit_open, status.unstable_folders) == (0, False, 1)
         assert len(list(there.iterdir())) == 2, "what is new flows"
     laid.sync()
     assert len(list(there.iterdir())) == 1

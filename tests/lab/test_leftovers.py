@@ -22,8 +22,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 _OWNER = """
 from tests.lab import roots
 from tests.lab.site import Site
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
+import sys
 roots.privately()
 with Site(("primary", "nameserver"), users=1) as site:
     site.boot()
@@ -38,7 +37,7 @@ with Site(("primary", "nameserver"), users=1) as site:
 def _owner() -> subprocess.Popen[str]:
     environment = {"PYTHONPATH": str(CHECKOUT), "PATH": PATH, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", _OWNER],
+        ["env", "--default-signal=INT", sys.executable, "-c", _OWNER],  # a suite in the background ignores it
         env=environment,
         text=True,
         start_new_session=True,
