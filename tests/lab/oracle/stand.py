@@ -200,20 +200,14 @@ class Stand:
     def kill_dovecot(self) -> None:
         """SIGKILL to all of it at once; no reply gets out any more."""
         # Stopped, it starts no more of them; by their parent, since Postfix has processes of the same names.
-        self.root.check(
-            [
-                "sh",
-                "-c",
-                "top=$(pgrep --oldest --exact dovecot); kill -STOP $top; "
-                "until ! pkill -9 --runstates D,R,S --parent $top; do :; done; kill -9 $top",
-            ]
-        )
+        children = "until ! pkill -9 --runstates D,R,S --parent $top; do :; done"
+        line = f"top=$(pgrep --oldest --exact dovecot); kill -STOP $top; {children}; kill -9 $top"
+        self.root.check(["sh", "-c", line])
         self.dovecot.wait(5)
 
     def start_dovecot(self) -> None:
-        """Again, after it was stopped; returns when it answers. An empty lock that a killed one left behind would hold an
-        account for two minutes: its owner is known to have ended.
-        """
+        """Again, after it was stopped; returns when it answers."""
+        # An empty one that a killed process left behind would hold an account for two minutes.
         self.root.check(["find", "/var/vmail", "-name", "dovecot-uidlist.lock", "-delete"])
         self.dovecot = self._start(["dovecot", "-F", "-c", "/stand/dovecot.conf"])
         self._wait_for(143)
