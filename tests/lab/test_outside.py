@@ -26,7 +26,7 @@ from tests.support import require
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 USERS, RATE, SEED = 50, 50, 3
-SECONDS = float(os.environ.get("LAB_SECONDS", "40"))
+SECONDS = float(os.environ.get("LAB_SECONDS", "120"))
 
 
 @pytest.fixture(scope="module")
