@@ -16,12 +16,12 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Protocol, Tuple
 from . import beneath, maildir, uidlist
 from .beneath import NotRegular, Outside, Root
 from .hashing import sha256_of
+from .names import UIDLIST
 from .sidecar import MAX_UIDLIST, read_range
 from .wire import text
 
 Row = Tuple[bytes, int, bytes, str, str]
 """(base, sub, info, "UIDVALIDITY:UID" or "", SHA-256 of size, mtime and body)"""
-UIDLIST = b"dovecot-uidlist"
 UNREADABLE = b"/"
 """How the base of the row begins that says why a folder can't be read: no message's does."""
 
@@ -90,7 +90,7 @@ def deep(root: Root, path: bytes, account: bytes, is_maildir: bool, names: bool)
 
 
 def _read(root: Root, path: bytes) -> List[Row]:
-    """Every message of a folder. Raises OSError and Outside where it can't be listed."""
+    """Every message of a folder. Raises OSError and Outside where it, or its uidlist, can't be read."""
     root.forget(path)  # what stands there now counts, not what an open descriptor shows
     new_fd = root.held(path + b"/new")
     try:
@@ -109,10 +109,10 @@ def _read(root: Root, path: bytes) -> List[Row]:
 
 
 def _uids(root: Root, path: bytes) -> Dict[bytes, str]:
-    """What Dovecot would call each message by; nothing where there is no uidlist, or none that it could use."""
+    """What Dovecot calls each message; nothing where there is no uidlist, or none that it could use. Raises OSError."""
     try:
         fd, found = beneath.open_with_stat(root.open_dir(path), UIDLIST)
-    except (OSError, Outside, NotRegular):
+    except (FileNotFoundError, NotRegular):
         return {}
     try:
         listing = uidlist.parse(read_range(fd, 0, min(found.st_size, MAX_UIDLIST)))

@@ -20,7 +20,6 @@ from .dovecot import Neighbour
 from .ledger import HeldSidecar, Ledger, Place
 from .sidecar import COUNTER, MAX_UIDLIST, read_range, refusal, signature
 
-UIDLIST = b"dovecot-uidlist"
 LONGEST_ROW = 64 << 10
 
 
@@ -73,7 +72,7 @@ def cut_torn_tail(root: Root, place: Place) -> bool:
     Dovecot would glue its next row to it and lose both, without a word (measured, 2.3.19).
     """
     try:
-        fd = os.open(UIDLIST, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root.open_dir(place.path))
+        fd = os.open(names.UIDLIST, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root.open_dir(place.path))
     except FileNotFoundError:
         return False
     try:

@@ -162,7 +162,7 @@ def answer(granter: Granter, request: Request, now: float, terms: Terms, fresh: 
     alone = granter.leaving or now - granter.heard >= request.ttl
     grant = Grant(granter.name, request.nonce, request.boot, request.epoch, request.generation)
     if alone:
-        return replace(granter, rearm=0, kept=replace(granter.kept, without_end=True)), grant._replace(without_end=True)
+        return replace(granter, kept=replace(granter.kept, without_end=True)), grant._replace(without_end=True)
     rearm = (granter.rearm or fresh) if granter.kept.without_end else 0
     kept = replace(granter.kept, longest=max(granter.kept.longest, request.ttl))
     run_out = max(granter.run_out, now + terms.run_out(request.ttl))

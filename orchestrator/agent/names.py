@@ -26,7 +26,8 @@ MESSAGE_DIRS = (b"new", b"cur", b"tmp")
 
 _SIZE = re.compile(rb",S=([0-9]{1,19})(?=,|\Z)")
 
-_UIDLISTS = frozenset((b"dovecot-uidlist", b"courierimapuiddb"))
+UIDLIST = b"dovecot-uidlist"
+_UIDLISTS = frozenset((UIDLIST, b"courierimapuiddb"))
 _KEYWORDS = frozenset((b"dovecot-keywords", b"courierimapkeywords", b":list"))
 
 # Caches, counters that rebuild themselves, and what is only true on this host.

@@ -28,7 +28,7 @@ def signature(dirfd: int, name: bytes) -> str:
     """What changes with every change of a file: its times, its size and its inode; zeros when there is none.
 
     The size is in it because the kernel sets the times of a file before it appends to it: who looks in between sees
-    the new times and the old content (measured, ext4: two of ten minutes under load had such an append).
+    the new times and the old content (measured on ext4, under load).
     """
     try:
         found = beneath.stat(dirfd, name)

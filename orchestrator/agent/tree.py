@@ -71,6 +71,7 @@ class Tree:
         self.by_path: Dict[bytes, Folder] = {}
         self.by_inode: Dict[int, Folder] = {}
         self.of_account: Dict[bytes, Set[int]] = {}
+        self._above: Set[bytes] = set()  # where folders were seen directly below that no account held
         for row in log.folders():
             folder = Folder(row)
             self._know(folder)
@@ -144,9 +145,12 @@ class Tree:
             del self.by_path[each.path]
         for each in below:
             each.path = path + each.path[len(old) :]
+            if each.account and (each.account + b"/").startswith(old + b"/"):
+                self._give(each, path + each.account[len(old) :])
             each.seq = self._log.tick()
             each.gone = False
             self.by_path[each.path] = each
+            self._note_above(each)
             self._watch(each)
             self._log.put_folder(each.row())
             self._changed(each)
@@ -171,7 +175,7 @@ class Tree:
         taken = False
         if not folder.account:
             self._give(folder, folder.path)
-            taken = self._take_in(folder)
+            taken = folder.path in self._above and self._take_in(folder)
         folder.seq = self._log.tick()
         self._watch(folder)
         return taken
@@ -202,6 +206,11 @@ class Tree:
         self.by_path[folder.path] = folder
         self.by_inode[folder.inode] = folder
         self.of_account.setdefault(folder.account, set()).add(folder.fid)
+        self._note_above(folder)
+
+    def _note_above(self, folder: Folder) -> None:
+        if folder.account in (b"", folder.path):
+            self._above.add(folder.path.rpartition(b"/")[0])
 
     def forget(self, folder: Folder) -> None:
         del self.by_fid[folder.fid]

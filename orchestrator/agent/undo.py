@@ -17,10 +17,10 @@ from typing import Callable, Dict, List, Optional, Set
 
 from . import beneath, names, uidlist, uidwrite
 from .beneath import NotRegular, Outside
-from .install import UIDLIST
 from .ledger import Held, Kept, Place
 from .log import FOLDER, MESSAGE
 from .maildir import list_directory
+from .names import UIDLIST
 from .passive import PARTS, Passive
 from .places import inode_at
 from .sidecar import MAX_UIDLIST, read_range

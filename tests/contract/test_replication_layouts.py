@@ -47,6 +47,19 @@ def test_folders_within_folders_move_with_all_below_them(laid: pairs.Laid) -> No
     assert uidlist.read(laid.mirror / "ex.org/ann/Job/2024/Q1").rows
 
 
+@pytest.mark.issue("2.5 a renamed domain: its accounts go on")
+def test_a_domain_that_is_renamed_keeps_its_accounts(laid: pairs.Laid) -> None:
+    pairs.Mailbox(laid.source / "ex.org/ann").folder(INBOX).deliver(b"Subject: x\n\n")
+    laid.sync()
+    (laid.source / "ex.org").rename(laid.source / "ex.net")
+    assert laid.sync().tally.messages == 0
+    (letter,) = (laid.source / "ex.net/ann/new").iterdir()
+    letter.unlink()
+    time.sleep(SETTLED)
+    assert laid.sync().tally.deleted == 1
+    pairs.equal(laid)
+
+
 @pytest.mark.issue("2.5 folder rename without bodies")
 def test_two_folders_that_swap_names_keep_their_mail(laid: pairs.Laid) -> None:
     box = pairs.Mailbox(laid.source / "ex.org/ann")

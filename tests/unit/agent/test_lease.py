@@ -166,6 +166,24 @@ def test_a_late_grant_without_an_end_is_dropped_after_rearming(site: Site) -> No
     assert confirming.confirms == 77
 
 
+@pytest.mark.issue("4.2 a confirmation that is replayed doesn't arm the lease again")
+def test_a_confirmation_counts_once(site: Site) -> None:
+    site.granters["mirror"] = replace(site.granters["mirror"], leaving=True)
+    site.ask("mirror")
+    site.granters["mirror"] = replace(site.granters["mirror"], leaving=False)
+    number = (site.ask("mirror") or pytest.fail("no grant")).rearm
+    site.ask("mirror")
+    assert number and not site.granters["mirror"].kept.without_end, "it agreed, and said so"
+    site.granters["mirror"] = replace(site.granters["mirror"], leaving=True)
+    site.ask("mirror")
+    site.granters["mirror"] = replace(site.granters["mirror"], leaving=False)
+    replayed = lease.Request(1, "b", 1, 1, TTL, confirms=number)
+    after, _ = lease.answer(site.granters["mirror"], replayed, site.now, TERMS, next(site.numbers))
+    assert after.kept.without_end and site.holder.serves_until == ALWAYS
+    with pytest.raises(Impossible):
+        lease.refuse(after)
+
+
 def test_another_epoch_gets_no_answer(site: Site) -> None:
     granter: Granter = site.granters["mirror"]
     old = lease.Request(1, "b", 0, 1, TTL)

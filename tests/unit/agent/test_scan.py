@@ -202,6 +202,22 @@ def test_a_folder_that_went_before_its_account_was_whole_is_a_removal_too(store:
     assert store.scanner.missing_accounts == []
 
 
+def test_accounts_go_on_below_a_domain_that_was_renamed(store: Store) -> None:
+    store.folder("org/bob")
+    store.put("org/bob/cur/1.host:2,S")
+    store.scan()
+    (store.path / "org").rename(store.path / "net")
+    store.scan()
+    assert list(store.scanner.tree.accounts()) == [b"ann", b"net/bob"]
+    (store.path / "net/bob/cur/1.host:2,S").unlink()
+    time.sleep(0.03)
+    store.scan()
+    assert [(removal.what, removal.account) for removal in store.removals()] == [(MESSAGE, b"net/bob")]
+    shutil.rmtree(store.path / "net/bob")
+    store.scan()
+    assert store.scanner.missing_accounts == [b"net/bob"]
+
+
 def test_a_removed_sidecar_is_a_removal_and_a_uidlist_never_is(store: Store) -> None:
     store.put("ann/subscriptions")
     store.put("ann/dovecot-uidlist", b"3 V1 N2 G%032x\n1 :1.host\n" % 1)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.agent.beneath import Root
-from orchestrator.agent.install import UIDLIST, Installer, SidecarRow, cut_torn_tail
+from orchestrator.agent.install import Installer, SidecarRow, cut_torn_tail
 from orchestrator.agent.ledger import Ledger, Place
+from orchestrator.agent.names import UIDLIST
 
 HEAD = b"3 V1700000000 N4 G00000000000000000000000000000001\n"
 PLACE = Place((1, 1, b"ann", b"ann", 1, 0o700, 0, 0, 0, 0, 0, 1))

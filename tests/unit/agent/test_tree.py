@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -75,6 +76,27 @@ def test_a_maildir_takes_in_what_was_seen_below_before_it_was_made(made: Made) -
     again = {path for path in accounts if made.tree.by_path[path].seq > before[path]}
     assert again == set(accounts), "each of them is offered again, with its account"
     assert {f.path: f.account for f in made.again().by_fid.values() if f.path in accounts} == accounts
+
+
+def test_an_account_below_which_nothing_was_seen_costs_no_look_at_all_folders(made: Made) -> None:
+    class Untouched(dict[int, Folder]):
+        def values(self) -> NoReturn:
+            raise AssertionError("every folder is looked at")
+
+    made.add(b"org")
+    fresh = made.add(b"org/bob")
+    known, made.tree.by_fid = made.tree.by_fid, Untouched(made.tree.by_fid)
+    assert made.tree.become_maildir(fresh) is False
+    made.tree.by_fid = known
+
+
+def test_a_maildir_takes_in_what_was_seen_below_before_both_were_moved(made: Made) -> None:
+    for path in (b"org", b"org/bob", b"org/bob/.Sent"):
+        made.add(path)
+    made.tree.become_maildir(made.tree.by_path[b"org/bob/.Sent"])
+    made.tree.move(made.tree.by_path[b"org"], b"net")
+    assert made.tree.become_maildir(made.tree.by_path[b"net/bob"])
+    assert made.tree.by_path[b"net/bob/.Sent"].account == b"net/bob"
 
 
 def test_a_move_takes_everything_below_along_and_keeps_the_numbers(made: Made) -> None:
