@@ -1,6 +1,6 @@
 """The layer of a whole release of Debian, made by debootstrap: nothing of the machine's own root is in it.
 
-Built once and cached beside the layers of `tests.support.image`, with the machine's own apt sources and settings (the
+Cached beside the layers of `tests.support.image`, and made with the machine's own apt sources and settings (the
 release is another, the archive the same). The project's requirements are laid beside it for that release's Python.
 
 Invariant: debootstrap runs in a root of its own and writes to memory; what is finished is moved to its place at once.
@@ -9,14 +9,12 @@ Invariant: debootstrap runs in a root of its own and writes to memory; what is f
 from __future__ import annotations
 
 import configparser
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,26 +55,15 @@ def layer(release: str, packages: Sequence[str], python: str) -> Path:
     minutes. `python` is the version of its Python ("3.13"). Safe to call from several processes. Raises ImageError.
     """
     requirements = _requirements()
-    place = image.directory()
     parts = [_BUILD, platform.machine(), release, python, *sorted(packages), *requirements]
     key = f"{release}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
-    finished = place / key / "layer.ext4"
-    (place / "stage").mkdir(parents=True, exist_ok=True)
-    with open(place / f"{key}.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not finished.exists():
-            began = time.monotonic()
-            print(f"image: making {release} in {finished} (once)", file=sys.stderr, flush=True)
-            part = place / f"{key}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            _lay_libraries(part / "libraries", python, requirements)
-            _build(part, release, packages)
-            shutil.rmtree(part / "libraries")
-            part.rename(finished.parent)
-            print(f"image: ready after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    os.utime(finished.parent)
-    return finished
+
+    def build(part: Path) -> None:
+        _lay_libraries(part / "libraries", python, requirements)
+        _build(part, release, packages)
+        shutil.rmtree(part / "libraries")
+
+    return image.cached(key, f"making {release}", build)
 
 
 def _requirements() -> list[str]:

@@ -61,37 +61,33 @@ PACKAGES: tuple[str, ...] = (
 @dataclass(frozen=True)
 class Generation:
     """`dovecot` is the version whose configuration it understands; `python` runs the controller and the outside client,
-    and finds their libraries at `libraries` beside the checkout ("" when it needs no other place).
+    and finds their libraries at `libraries` beside the checkout ("" when it needs no other place). `version` is that
+    Python's where a whole release is made, and "" where the machine's own root is the lowest layer and only what it
+    lacks is installed.
     """
 
     name: str
     dovecot: str
     python: str
     libraries: str = ""
-
-    @property
-    def above_machine(self) -> bool:
-        """Whether the machine's own root is the lowest layer, so that only what it lacks is installed."""
-        return self.name == "bookworm"
+    version: str = ""
 
     def layer(self) -> Path:
         """The ext4 file whose directory `upper` has the packages; built when missing. Raises image.ImageError."""
-        if self.above_machine:
-            return image.layer(PACKAGES)
-        return debootstrap.layer(self.name, PACKAGES, "3.13")
+        return debootstrap.layer(self.name, PACKAGES, self.version) if self.version else image.layer(PACKAGES)
 
     def lower(self, mounted: Path) -> str:
         """The overlay's lower directories, topmost first, when the layer is mounted at `mounted`."""
         # Without the machine's root there is an empty one below: an overlay that nobody writes to has at least two.
-        return f"{mounted}/upper:" + ("/" if self.above_machine else f"{mounted}/work")
+        return f"{mounted}/upper:" + (f"{mounted}/work" if self.version else "/")
 
     def binds(self) -> list[tuple[str, str, bool]]:
         """What its Python needs of this machine: (outside, inside, writable)."""
-        return [(sys.prefix, sys.prefix, False)] if self.above_machine else []
+        return [] if self.version else [(sys.prefix, sys.prefix, False)]
 
 
 BOOKWORM = Generation("bookworm", dovecot="2.3", python=sys.executable)
-TRIXIE = Generation("trixie", dovecot="2.4", python="/usr/bin/python3", libraries=debootstrap.LIBRARIES)
+TRIXIE = Generation("trixie", dovecot="2.4", python="/usr/bin/python3", libraries=debootstrap.LIBRARIES, version="3.13")
 
 
 def chosen() -> Generation:

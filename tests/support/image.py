@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -76,15 +76,27 @@ def layer(packages: Sequence[str] = DEFAULT) -> Path:
     """The ext4 file with `packages` installed above the machine's root; built when missing, which takes about half a
     minute and needs the machine's apt sources. Safe to call from several processes at once. Raises ImageError.
     """
+    return cached(_key(packages), f"installing {len(packages)} packages", lambda part: _build(packages, part))
+
+
+def cached(key: str, what: str, build: Callable[[Path], None]) -> Path:
+    """The file layer.ext4 that `build` makes in the directory that it is given, moved to its place when it is whole;
+    made when missing. Safe to call from several processes at once. Raises what `build` raises.
+    """
     place = directory()
-    key = _key(packages)
-    finished = place / key / "layer.ext4"
+    finished, part = place / key / "layer.ext4", place / f"{key}.part"
     (place / "stage").mkdir(parents=True, exist_ok=True)
     with open(place / f"{key}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
             _forget_old(place)
-            _build(packages, place / f"{key}.part", finished.parent)
+            began = time.monotonic()
+            print(f"image: {what} in {finished.parent} (once)", file=sys.stderr, flush=True)
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            build(part)
+            part.rename(finished.parent)
+            print(f"image: ready after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     os.utime(finished.parent)
     return finished
 
@@ -103,10 +115,7 @@ def _key(packages: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(packages: Sequence[str], part: Path, finished: Path) -> None:
-    began = time.monotonic()
-    print(f"image: installing {len(packages)} packages into {finished} (once)", file=sys.stderr, flush=True)
-    shutil.rmtree(part, ignore_errors=True)
+def _build(packages: Sequence[str], part: Path) -> None:
     for name in ("upper", "work"):
         (part / "seed" / name).mkdir(parents=True)
     image = part / "layer.ext4"
@@ -121,8 +130,6 @@ def _build(packages: Sequence[str], part: Path, finished: Path) -> None:
     if done.returncode != 0:
         tail = (done.stdout + done.stderr).strip().splitlines()[-15:]
         raise ImageError("the packages could not be installed into the layer:\n" + "\n".join(tail))
-    part.rename(finished)
-    print(f"image: ready after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def resolver() -> list[tuple[str, str]]:

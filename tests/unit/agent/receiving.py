@@ -24,6 +24,16 @@ ANN, SENT = 1, 2
 FOLDERS = [[ANN, "ann", "ann", True, 0o700, 0, 0], [SENT, "ann", "ann/.Sent", True, 0o700, 0, 0]]
 
 
+def arrived(ours: socket.socket, decoder: Decoder) -> list[Frame]:
+    """What stands in a socket that doesn't block, as frames."""
+    found: list[Frame] = []
+    while True:
+        try:
+            found += decoder.feed(ours.recv(1 << 20))
+        except BlockingIOError:
+            return found
+
+
 class Receiving:
     """A passive store, and a source that says what the test says."""
 
@@ -99,12 +109,7 @@ class Receiving:
             pytest.fail("the worker isn't woken")
 
     def frames(self) -> list[Frame]:
-        found: list[Frame] = []
-        while True:
-            try:
-                found += self._decoder.feed(self._ours.recv(1 << 20))
-            except BlockingIOError:
-                return found
+        return arrived(self._ours, self._decoder)
 
     def told(self) -> list[dict[str, Any]]:
         return [frame.head for frame in self.frames() if frame.kind is Kind.NOTICE]

@@ -19,6 +19,7 @@ from orchestrator.agent.offer import Offers, Wanted
 from orchestrator.agent.scan import Scanner
 from orchestrator.agent.serve import Answer, Desk, Fault, Outlet, Work
 from orchestrator.agent.wire import Decoder, Frame, Kind, inflate, pack, unpack
+from tests.unit.agent.receiving import arrived
 
 
 class Offering:
@@ -63,12 +64,7 @@ class Offering:
         for _ in self.fetch(wanted, level=level):
             pass
         self._ours.setblocking(False)
-        frames: list[Frame] = []
-        while True:
-            try:
-                frames += self._decoder.feed(self._ours.recv(1 << 20))
-            except BlockingIOError:
-                return frames
+        return arrived(self._ours, self._decoder)
 
 
 @pytest.fixture
