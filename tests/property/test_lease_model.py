@@ -204,15 +204,23 @@ class Lease(RuleBasedStateMachine):
 
     @rule(
         seconds=st.sampled_from([0.1, TTL - 0.1, TTL, TERMS.run_out(TTL), TERMS.run_out(TTL) * 1.01]),
+        paused=st.booleans(),
         late=st.booleans(),
+        anew=st.booleans(),
     )
-    def a_promotion_in_one_go(self, seconds: float, late: bool) -> None:
-        """Steps that single rules hardly ever take in this order; with `late` what is under way arrives after it."""
+    def a_promotion_in_one_go(self, seconds: float, paused: bool, late: bool, anew: bool) -> None:
+        """Steps that single rules hardly ever take in this order. `paused`: the active has a grant without an end first;
+        `late`: what is under way arrives at the very end; `anew`: the granters forget what they needn't keep.
+        """
+        self.one_is_told_to_pause("mirror", paused)
+        self.all_goes_well_for_a_moment()
         for name in GRANTERS:
             self.refuses(name)
             if late:
                 self.the_active_asks(name)
                 self._arrives(len(self.requests) - 1)
+            if anew:
+                self.its_process_starts_anew(name)
         self.time_passes(seconds)
         self.is_promoted()
         while late and self.grants:

@@ -135,6 +135,14 @@ def test_a_promotion_waits_for_both(site: Site) -> None:
             lease.advance(granter, 3, last)
 
 
+def test_a_granter_that_starts_anew_counts_as_having_granted_then(site: Site) -> None:
+    for name in BOTH:
+        refusing = lease.refuse(site.granters[name])
+        anew = lease.started(name, refusing.kept, site.now, TERMS)
+        assert anew.kept.refuses and anew.run_out == pytest.approx(site.now + TERMS.run_out(TTL))
+        assert not lease.has_run_out(anew, anew.run_out - 0.01) and lease.has_run_out(anew, anew.run_out)
+
+
 @pytest.mark.issue("4.2 a promotion that was given up")
 def test_a_promotion_that_was_given_up(site: Site) -> None:
     for name in BOTH:
