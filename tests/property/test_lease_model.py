@@ -209,7 +209,7 @@ class Lease(RuleBasedStateMachine):
         anew=st.booleans(),
     )
     def a_promotion_in_one_go(self, seconds: float, paused: bool, late: bool, anew: bool) -> None:
-        """Steps that single rules hardly ever take in this order. `paused`: the active has a grant without an end first;
+        """Steps that single rules hardly ever take in this order. `paused`: the active gets a grant without end first;
         `late`: what is under way arrives at the very end; `anew`: the granters forget what they needn't keep.
         """
         self.one_is_told_to_pause("mirror", paused)
