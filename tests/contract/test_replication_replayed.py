@@ -11,13 +11,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.agent import index
+from orchestrator.agent.ledger import Ledger
 from orchestrator.agent.wire import Decoder, Frame, Kind, encode
 from orchestrator.demo.mailbox import INBOX
+from orchestrator.errors import Refused
 from orchestrator.remote.lines import Line
 from tests.support import pairs
 
 ROUNDS = 40
 PATIENCE = 15  # seconds
+POSITIONS = {"live", "dead"}  # in the source's log: no passive place can tell a false one from a true one, see below
 LAST = 0xFFFFFFFF  # of the request that ends a replay: when it is answered, all before it has been begun
 
 
@@ -78,7 +82,7 @@ def spoilt(frames: list[Frame], rnd: random.Random) -> list[Frame]:
         rnd.shuffle(chosen)
     for at, frame in enumerate(chosen):
         if rnd.random() < 0.15 and frame.head:
-            key = rnd.choice(sorted(frame.head))
+            key = rnd.choice(sorted(set(frame.head) - POSITIONS) or ["more"])
             wrong: object = rnd.choice((None, -1, 1 << 40, "x", [], [[]], {}, [[0, "x"]], True, 0.5))
             chosen[at] = frame._replace(head={**frame.head, key: wrong})
         elif rnd.random() < 0.05:
@@ -131,3 +135,18 @@ def test_replayed_frames_do_no_harm(laid: pairs.Laid, host: str) -> None:
     report = laid.verify()
     assert report.equal, report.differences
     assert pairs.messages(laid.mirror) == source
+
+
+@pytest.mark.issue("2.P hostile frames: cut, swollen, replayed")
+def test_a_false_position_is_refused_by_the_source(laid: pairs.Laid) -> None:
+    recorded(laid, "m")
+    source, mirror = pairs.messages(laid.source), pairs.messages(laid.mirror)
+    [path] = laid.state("m").glob("*/sink.sqlite")
+    ledger = index.opened(Ledger, str(path))  # as a controller's false `live` would leave it
+    ledger.begin()
+    ledger.meta.set(live=1 << 40)
+    ledger.commit()
+    ledger.close(clean=True)
+    with pytest.raises(Refused, match="an older copy of itself: a passive place has its change 1099511627776"):
+        laid.sync()
+    assert (pairs.messages(laid.source), pairs.messages(laid.mirror)) == (source, mirror)
