@@ -29,8 +29,8 @@ from .sidecar import GONE, look, settled, signature
 from .tree import Folder, Tree
 
 DIRECTORY, MESSAGES = 1, 2
-LARGE = 2_000
-"""A folder with more messages is looked at name by name where hints name the names."""
+SMALL = 16
+"""Listing a folder costs about as much for so many of its messages as looking at one by its name."""
 MAX_NAMED = 500
 
 
@@ -68,7 +68,8 @@ class Scanner:
         if folder is not None and folder.maildir:
             if removed and vanished_by is not None:
                 self.removals.by_service(folder.path, names.split(name)[0])
-            if name and folder.messages > LARGE and len(folder.named) < MAX_NAMED and not folder.dirty & MESSAGES:
+            few = len(folder.named) < min(MAX_NAMED, folder.messages // SMALL)
+            if name and few and not folder.dirty & MESSAGES:
                 folder.named.add(last + b"/" + name)
                 self.enqueue(folder, 0)
             else:
@@ -321,7 +322,7 @@ class Scanner:
         self.log.put_folder(folder.row())
 
     def _look_at(self, folder: Folder, new_fd: int, cur_fd: int, named: Set[bytes]) -> bool:
-        """In a large folder, look only at the names that hints told; False if that can't be enough."""
+        """Look only at the names that hints told; False if that can't be enough."""
         listed = {}
         lost = set()
         for name in named:

@@ -276,7 +276,7 @@ def test_what_is_no_file_is_told_and_never_read(store: Store) -> None:
 
 
 def test_hints_name_the_names_in_a_large_folder(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.agent.scan.LARGE", 3)
+    monkeypatch.setattr("orchestrator.agent.scan.SMALL", 1)
     for number in range(6):
         store.put(f"ann/cur/{number}.host:2,")
     store.scan()
