@@ -16,9 +16,9 @@ import grp
 import os
 import pwd
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from . import beneath
 from .beneath import NotRegular, Outside, Root
@@ -66,6 +66,8 @@ class Offers:
         self._root, self._log, self._scanner, self._desk, self._store = root, log, scanner, desk, store
         self._batches: "OrderedDict[int, Batch]" = OrderedDict()
         self._credit: Dict[int, int] = {}
+        self._levels: Dict[int, int] = {}
+        self._lines: Dict[int, Deque[int]] = {}
         self._waited = 0.0  # seconds that sending had to wait, in this conversation
         self._allowed_at = 0.0  # when the bandwidth limit lets the next frame out
 
@@ -169,8 +171,14 @@ class Offers:
         self._credit[group] = self._credit.get(group, 0) + count
         self._desk.hurry()
 
-    def fetch(self, number: int, group: int, request: Frame, level: int, rate: Optional[float]) -> Work:
-        """Send the bodies of a batch that are asked for; yields while credit or bandwidth is short.
+    def compress(self, group: int, level: int) -> None:
+        """Deflate what goes out for a group from now on at this level (0: not at all), running fetches too: what a
+        slow link still carries of them is most of what it carries."""
+        self._levels[group] = level
+
+    def fetch(self, number: int, group: int, request: Frame, rate: Optional[float]) -> Work:
+        """Send the bodies of a batch that are asked for; yields while credit or bandwidth is short, and while an
+        earlier batch of its group is on its way: batches settle in their order, so side by side they would only wait.
 
         The request's blob: {"plain": [[first, last], ...], "from": [[item, offset], ...],
         "unless": [[item, [sha256, ...]], ...]}. BODY heads: "w" [item, length, ...] whole bodies in
@@ -181,19 +189,25 @@ class Offers:
         wanted = unpack(request)
         if batch is None or not isinstance(wanted, dict):
             raise Fault("bad-request", f"batch {number} wasn't offered in this conversation", "Offer it again.")
-        out = Bundle(number)
         tally = {"batch": number, "bytes": 0, "waited_ms": 0}
-        for item, start, unless in _wanted(wanted):
-            for _ in self._body(out, batch.item(item), item, start, unless):
-                yield from self._send(out, level, group, rate, tally)
-        if not out.empty:
-            yield from self._send(out, level, group, rate, tally)
+        line = self._lines.setdefault(group, deque())
+        line.append(number)
+        try:
+            while line[0] != number:
+                yield 1.0
+            out = Bundle(number)
+            for item, start, unless in _wanted(wanted):
+                for _ in self._body(out, batch.item(item), item, start, unless):
+                    yield from self._send(out, group, rate, tally)
+            if not out.empty:
+                yield from self._send(out, group, rate, tally)
+        finally:
+            line.remove(number)
+            self._desk.hurry()  # the next in line waits for its turn
         return Answer(tally)
 
-    def _send(
-        self, out: Bundle, level: int, group: int, rate: Optional[float], tally: Dict[str, int]
-    ) -> Iterator[Optional[float]]:
-        frame = out.frame(level)
+    def _send(self, out: Bundle, group: int, rate: Optional[float], tally: Dict[str, int]) -> Iterator[Optional[float]]:
+        frame = out.frame(self._levels.get(group, 0))
         began = time.monotonic()
         yield from self._wait(group, len(frame.blob), rate)
         self._desk.send(frame)

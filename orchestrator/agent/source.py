@@ -248,14 +248,9 @@ class Source:
         return answer._replace(head={**answer.head, **extra})
 
     def fetch(self, head: Dict[str, Any], frame: Frame) -> Work:
-        rate = head.get("rate")
-        return self.offers.fetch(
-            int(head["batch"]),
-            int(head.get("group", 0)),
-            frame,
-            int(head.get("deflate", 0)),
-            float(rate) if rate else None,
-        )
+        rate, group = head.get("rate"), int(head.get("group", 0))
+        self.offers.compress(group, int(head.get("deflate", 0)))
+        return self.offers.fetch(int(head["batch"]), group, frame, float(rate) if rate else None)
 
     def audit(self, head: Dict[str, Any]) -> Work:
         """Look at every folder, and answer when all is in the log and nothing waits to settle.

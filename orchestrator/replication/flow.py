@@ -34,7 +34,7 @@ from orchestrator.replication.unasked import CREDIT, End, Unasked
 DEPTH = 4
 BATCH_ROWS = 2_000
 BATCH_BYTES = 24 << 20
-FIRST_BYTES = 6 << 20
+FIRST_BYTES = 2 << 20
 """The first batches are small: what is on its way before the link was measured goes uncompressed."""
 PERMIT_SECONDS = 5.0
 PERMIT_EVERY = 2.0

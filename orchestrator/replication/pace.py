@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 
 SLOW_LINK = 24e6
 """Bytes a second: below it a core that deflates at this level keeps up with the link."""
-LEVEL = 5
+LEVEL = 6
 WAITED_SHARE = 0.35
-SAMPLE_BYTES = 4 << 20
+SAMPLE_BYTES = 3 << 19
 """What has to come in before a rate means anything."""
 AT_LEAST = 2
-"""So many samples have to say together that the link is slow: on a busy host a single one often does."""
+"""So many samples judge together: on a busy host a single one says anything."""
 FADE = 0.5
 """What a sample weighs against the one after it."""
 RETRY_SAMPLES = 64
@@ -43,26 +43,27 @@ class Pace:
         level that these bodies were sent with, which may be an earlier one than now."""
         if plain_bytes < SAMPLE_BYTES or seconds <= 0 or bool(level) != bool(self.level):
             return self.level
-        rate = plain_bytes / seconds
         self._since += 1
+        fresh = (plain_bytes, seconds, waited_seconds)
+        recent = [FADE * was + now for was, now in zip(self._recent, fresh, strict=True)]
+        self._recent = (recent[0], recent[1], recent[2])
+        if self._since >= AT_LEAST:
+            self._judge()
+        return self.level
+
+    def _judge(self) -> None:
+        """Let the recent samples of the way in use, taken together, say which way to go on."""
+        taken, seconds, waited = self._recent
+        rate = taken / seconds
         if self.level:
             self.deflated = rate
             if self.deflated < self.plain:
                 self._switch(0)
-        else:
-            self.plain = rate
-            better_known = self.deflated > rate
-            untried = not self.deflated or self._since >= RETRY_SAMPLES
-            if self._is_slow(plain_bytes, seconds, waited_seconds) and (untried or better_known):
-                self._switch(LEVEL)
-        return self.level
-
-    def _is_slow(self, *sample: float) -> bool:
-        """Take a sample without compression, and say whether the recent ones together tell of a slow link."""
-        recent = [FADE * was + now for was, now in zip(self._recent, sample, strict=True)]
-        self._recent = (recent[0], recent[1], recent[2])
-        taken, seconds, waited = self._recent
-        return self._since >= AT_LEAST and taken < SLOW_LINK * seconds and waited > WAITED_SHARE * seconds
+            return
+        self.plain = rate
+        slow = rate < SLOW_LINK and waited > WAITED_SHARE * seconds
+        if slow and (not self.deflated or self._since >= RETRY_SAMPLES or self.deflated > rate):
+            self._switch(LEVEL)
 
     def _switch(self, level: int) -> None:
         self.level = level

@@ -54,17 +54,22 @@ class Offering:
     def offer(self, live: int = 0, dead: int = 0, rows: int = 100, size: int = 1 << 20, number: int = 1) -> Answer:
         return self.offers.offer(Wanted(number, live, dead, rows, size, True), unfinished=False)
 
-    def fetch(self, wanted: dict[str, Any], number: int = 1, level: int = 0) -> Work:
+    def fetch(self, wanted: dict[str, Any], number: int = 1, group: int = 7) -> Work:
         blob, deflated = pack(wanted)
-        return self.offers.fetch(number, 7, Frame(Kind.REQUEST, 1, {}, blob, deflated), level, None)
+        return self.offers.fetch(number, group, Frame(Kind.REQUEST, 1, {}, blob, deflated), None)
+
+    def arrived(self) -> list[Frame]:
+        """The BODY frames that came since the last call."""
+        self._ours.setblocking(False)
+        return arrived(self._ours, self._decoder)
 
     def bodies(self, wanted: dict[str, Any], level: int = 0) -> list[Frame]:
         """The BODY frames of a fetch, with all credit that it needs."""
         self.offers.credit(7, 1 << 30)
-        for _ in self.fetch(wanted, level=level):
+        self.offers.compress(7, level)
+        for _ in self.fetch(wanted):
             pass
-        self._ours.setblocking(False)
-        return arrived(self._ours, self._decoder)
+        return self.arrived()
 
 
 @pytest.fixture
@@ -132,6 +137,59 @@ def test_bodies_come_whole_in_bundles_and_large_ones_in_parts(offering: Offering
             pieces[item] = pieces.get(item, b"") + frame.blob[at : at + size]
             at += size
     assert pieces == {whole: small, parts: large}
+
+
+def _two_batches(offering: Offering) -> None:
+    for number in range(8):
+        offering.put(f"{number}.host:2,", bytes(BUNDLE))
+    offering.scan()
+    first = offering.offer(rows=4, size=1 << 30)
+    offering.offer(live=first.head["live"], rows=4, size=1 << 30, number=2)
+
+
+def test_batches_of_a_group_go_out_in_their_order_and_hold_up_no_other_group(offering: Offering) -> None:
+    _two_batches(offering)
+    all_of_it = {"plain": [[0, 3]]}
+    for group in (7, 8):
+        offering.offers.credit(group, 1 << 30)
+    first, second, elsewhere = (
+        offering.fetch(all_of_it, 1),
+        offering.fetch(all_of_it, 2),
+        offering.fetch(all_of_it, 1, 8),
+    )
+    works = [first, second, elsewhere]
+    seen = {id(work): 0 for work in works}
+    while works:
+        for work in list(works):
+            if next(work, "over") == "over":
+                works.remove(work)
+            seen[id(work)] += len(offering.arrived())
+            assert not seen[id(second)] or seen[id(first)] == 4
+    assert set(seen.values()) == {4}
+
+
+def test_a_fetch_that_fails_lets_the_next_one_go_on(offering: Offering) -> None:
+    _two_batches(offering)
+    offering.offers.credit(7, 1 << 30)
+    first, second = offering.fetch({"plain": [[0, 3]]}, 1), offering.fetch({"plain": [[0, 3]]}, 2)
+    next(first)
+    next(second)
+    first.close()
+    assert sum(1 for _ in second) > 0
+    assert len(offering.arrived()) == 4
+
+
+def test_a_level_that_is_told_later_counts_for_what_is_still_on_its_way(offering: Offering) -> None:
+    _two_batches(offering)
+    offering.offers.credit(7, 1 << 30)
+    work = offering.fetch({"plain": [[0, 3]]})
+    while not (before := offering.arrived()):
+        next(work)
+    offering.offers.compress(7, 6)
+    for _ in work:
+        pass
+    assert [frame.deflated for frame in before] == [False]
+    assert offering.arrived()[-1].deflated
 
 
 def test_flags_that_changed_since_the_offer_change_no_body(offering: Offering) -> None:
