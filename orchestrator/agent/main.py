@@ -3,8 +3,8 @@
     python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication]
 
 Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
-replication verbs on these stores, whatever the controller asks for. There is no verb that
-starts a command.
+replication verbs on these stores, and with `services` looking at the mail services, whatever the
+controller asks for. There is no verb that starts a command of the controller's choice.
 
 Invariant: a store that isn't in `--stores` is never opened; a request that is refused says so
 on standard error too, where sshd's and systemd's logs find it.
@@ -19,7 +19,8 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, List, Optional, Union
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
 from . import VERSION, marker
 from .beneath import Root
@@ -30,6 +31,9 @@ from .sink import Sink
 from .source import Source
 from .waker import Waker
 from .wire import Frame, Garbled, Kind
+
+if TYPE_CHECKING:
+    from .observe import Observer
 
 Side = Union[Source, Sink]
 
@@ -45,6 +49,7 @@ class Agent:
         self._open: Dict[str, Side] = {}
         self._waker: Optional[Waker] = None
         self._lanes: Optional[LaneListener] = None
+        self._observer: Optional[Observer] = None
         desk.verbs.update(self._verbs())
         desk.oneway[Kind.BODY] = self._body
         desk.oneway[Kind.CREDIT] = self._credit
@@ -90,6 +95,7 @@ class Agent:
             "store.open": self._open_store,
             "store.close": self._close_store,
             "lane": self._lane,
+            "observe": self._observe,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -109,6 +115,18 @@ class Agent:
                 raise Fault("bad-request", f"{head.get('verb')}: {type(error).__name__}: {error}") from error
 
         return verb
+
+    def _observe(self, head: Dict[str, Any], _: Frame) -> Work:
+        if "services" not in self._allow:
+            raise Fault(
+                "not-allowed",
+                "this key may not look at services",
+                "Add `services` to --allow in its authorized_keys line.",
+            )
+        if self._observer is None:
+            # Late: the mail libraries take 30 ms to load, and most conversations carry mail and ask for no looks.
+            self._observer = import_module(f"{__package__}.observe").Observer()
+        return self._observer.observe(head)
 
     # --- stores -----------------------------------------------------------------------
 
@@ -230,7 +248,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="mailmirror-agent", description="mailmirror's part on a mail host")
     parser.add_argument("--state", default="", help="directory for indexes (default: by user)")
     parser.add_argument("--stores", default=None, help="roots, comma-separated; without it any that is asked for")
-    parser.add_argument("--allow", default="replication", help="what may be done: replication")
+    parser.add_argument(
+        "--allow", default=None, help="what may be done: replication,services (with --stores: replication)"
+    )
     parser.add_argument("--version", action="version", version=VERSION)
     options = parser.parse_args(argv)
     # Frames own the real standard output; a stray print must not tear one.
@@ -238,7 +258,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     os.dup2(2, 1)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     stores = None if options.stores is None else [os.path.normpath(each) for each in options.stores.split(",") if each]
-    allow = [each for each in options.allow.split(",") if each]
+    unsaid = "replication,services" if stores is None else "replication"
+    allow = [each for each in (unsaid if options.allow is None else options.allow).split(",") if each]
     hello = {
         "python": "%d.%d.%d" % sys.version_info[:3], "host": socket.gethostname(), "boot": marker.boot_id(),
         "uid": os.geteuid(), "allow": allow, "stores": stores,

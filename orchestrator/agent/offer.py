@@ -208,7 +208,8 @@ class Offers:
 
     def _send(self, out: Bundle, group: int, rate: Optional[float], tally: Dict[str, int]) -> Iterator[Optional[float]]:
         frame = out.frame(self._levels.get(group, 0))
-        began = time.monotonic()
+        yield None
+        began = time.monotonic()  # what the source did in that moment, scanning perhaps, isn't a wait for the link
         yield from self._wait(group, len(frame.blob), rate)
         self._desk.send(frame)
         out.clear()
@@ -217,7 +218,6 @@ class Offers:
         tally["bytes"] += len(frame.blob)
 
     def _wait(self, group: int, size: int, rate: Optional[float]) -> Iterator[Optional[float]]:
-        yield None
         while self._credit.get(group, 0) < 0:
             yield 1.0
         self._credit[group] = self._credit.get(group, 0) - size

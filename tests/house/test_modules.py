@@ -59,7 +59,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def test_the_house_is_imported_at_the_top_of_a_module() -> None:
-    """Only the command line loads its verbs lazily, and by importlib, so that `--help` is quick."""
+    """The command line loads its verbs late, so that `--help` is quick, and the agent its probes: by importlib."""
     hidden = [
         f"{source.at(path, node)} {name}"
         for path in source.modules("orchestrator")

@@ -1,0 +1,1 @@
+"""Is a host well? What observers saw of it, and what follows from that."""
