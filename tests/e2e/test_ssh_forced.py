@@ -24,7 +24,7 @@ from tests.support.sshd import Sshd, make_key, running_sshd
 pytestmark = pytest.mark.lab
 ACTIVE, PASSIVE, OUTSIDE = "/srv/active", "/srv/passive", "/srv/outside"
 VERBS = sorted(Agent(Desk(0, Outlet(1), {}), "/nowhere", None, [])._desk.verbs)
-OF_STORES = [verb for verb in VERBS if verb != "lane"]  # that one names no store: see test_ssh_lanes
+OF_STORES = [verb for verb in VERBS if verb not in ("lane", "observe")]  # these name no store; lane: test_ssh_lanes
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,18 @@ def test_on_the_passive_place_no_verb_reads_it_as_a_source(sshd: Sshd, bound: Ho
         for verb in VERBS:
             if verb.startswith("source."):
                 assert refusal(talk, verb, store=PASSIVE) == "not-open", verb
+
+
+@pytest.mark.issue("2.3 forced command verb by verb: observe")
+def test_a_key_for_replication_looks_at_no_service(bound: Host) -> None:
+    with open_conversation(bound) as talk:
+        assert refusal(talk, "observe", seconds=1.0, disks=["/"]) == "not-allowed"
+
+
+def test_a_key_that_isnt_bound_looks_at_services(sshd: Sshd) -> None:
+    with open_conversation(sshd.host()) as talk:
+        found = talk.request("observe", {"seconds": 2.0, "disks": ["/"]}, timeout=20).head
+    assert found["disks"][0][0] == "/" and found["disks"][0][4] == ""
 
 
 def test_a_refusal_is_logged_on_the_host(sshd: Sshd, bound: Host) -> None:
