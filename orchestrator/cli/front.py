@@ -36,6 +36,7 @@ VERBS = {
     "account": "Let a vanished account's deletion through.",
     "uidlist": "Check a dovecot-uidlist.",
     "agent": "Install, update or remove the agent on a host.",
+    "dns": "See the names that follow the active place; try a change.",
     "config": "Check or show the inventory.",
 }
 

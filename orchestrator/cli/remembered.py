@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, inventory
-from orchestrator.inventory.model import DeleteBudget, Host, Inventory, Pair, Store
+from orchestrator.inventory.model import DeleteBudget, Dns, Host, Inventory, Pair, Secret, Store
 
 MAX_BYTES = 8 << 20
 
@@ -96,8 +96,13 @@ def _pair(told: dict[str, Any]) -> Pair:
             "delete_budget": DeleteBudget(**told["delete_budget"]),
             "state_dir": Path(told["state_dir"]),
             "not_used": tuple(told["not_used"]),
+            "dns": _dns(told["dns"]) if told["dns"] else None,
         }
     )
+
+
+def _dns(told: dict[str, Any]) -> Dns:
+    return Dns(**{**told, "names": tuple(told["names"]), "tsig": Secret(**told["tsig"])})
 
 
 def _host(told: dict[str, Any]) -> Host:

@@ -19,12 +19,18 @@ from orchestrator.inventory.problems import InventoryError, Place, Problem, clos
 from orchestrator.inventory.said import Said
 from orchestrator.inventory.scopes import Findings, Path, Scope, is_mapping, read_scope
 from orchestrator.inventory.tree import Node, Unreadable, read_tree
-from orchestrator.inventory.written import Connection, HostVars, PairVars, Services, StoreRoot
+from orchestrator.inventory.written import Connection, Dns, HostVars, PairVars, Services, StoreRoot
 
 GROUP = "mailmirror"
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = {"all", "ungrouped", GROUP}
-_UNUSED_KEYS = ("mm_mode", "mm_vip", "mm_dns", "mm_lease", "mm_windows")
+_UNUSED_KEYS = {
+    "mm_mode": "mm_mode",
+    "mm_vip": "mm_vip",
+    "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
+    "mm_lease": "mm_lease",
+    "mm_windows": "mm_windows",
+}
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
 
 
@@ -207,10 +213,11 @@ def _pair(reading: PairReading) -> Pair:
         "verify": said.mm_verify,
         "state_dir": FilePath(said.mm_state_dir).expanduser() if said.mm_state_dir else None,
         "listen": said.mm_listen,
+        "dns": _dns(said.mm_dns) if said.mm_dns else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
     unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in (ARCHIVE, WITNESS)]
-    unused += [key for key in _UNUSED_KEYS if key in merged]
+    unused += [said for key, said in _UNUSED_KEYS.items() if key in merged]
     return Pair(
         name=reading.name,
         hosts=hosts,
@@ -219,6 +226,11 @@ def _pair(reading: PairReading) -> Pair:
         not_used=tuple(unused),
         **given,  # type: ignore[arg-type]  # each was validated under its own key
     )
+
+
+def _dns(written: Dns) -> model.Dns:
+    [(kind, where)] = written.tsig.model_dump(exclude_none=True).items()
+    return model.Dns(written.server, written.zone, written.names, written.ttl, model.Secret(kind, where))
 
 
 def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Store, ...]) -> Host:

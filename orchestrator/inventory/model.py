@@ -35,6 +35,25 @@ class DeleteBudget:
     within: float = 600.0
 
 
+@dataclass(frozen=True)
+class Secret:
+    """Where a secret is read when it is needed: `kind` is file, env or credential, `where` its path or name."""
+
+    kind: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Dns:
+    """Names that follow the active role: `names` are relative to `zone`, `ttl` is in seconds."""
+
+    server: str
+    zone: str
+    names: tuple[str, ...]
+    ttl: int
+    tsig: Secret
+
+
 def default_state_dir() -> Path:
     """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories)."""
     if os.geteuid() == 0:
@@ -91,6 +110,7 @@ class Pair:
     verify: float = DAY
     state_dir: Path = field(default_factory=default_state_dir)
     listen: str | None = None  # HOST:PORT
+    dns: Dns | None = None
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:

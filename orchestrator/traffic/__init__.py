@@ -1,0 +1,1 @@
+"""Where the users are sent: names and addresses that follow the active place."""
