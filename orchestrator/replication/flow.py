@@ -338,7 +338,7 @@ class Flow:
             # Fetches overlap: the source counts its waits from its start, and the difference is this interval's.
             waited = int(flight.fetch.result(0).head.get("waited_ms", 0)) / 1000
             since, self._waited = waited - self._waited, waited
-            self._pace.sample(plain, seconds, min(since, idle), flight.level)
+            self._pace.sample(plain, seconds, since, idle, flight.level)
 
     # --- the end of a round, and telling ----------------------------------------------
 

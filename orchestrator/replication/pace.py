@@ -16,15 +16,21 @@ from dataclasses import dataclass, field
 SLOW_LINK = 24e6
 """Bytes a second: below it a core that deflates at this level keeps up with the link."""
 LEVEL = 6
-WAITED_SHARE = 0.35
+IDLE_SHARE = 0.6
+"""Of the time, that the passive place waits for something to come, where the link is what is slow."""
+BLOCKED_SHARE = 0.12
+"""Of the time, that the source can't send: little, since the buffers on the way are large and it scans meanwhile."""
 SAMPLE_BYTES = 3 << 19
 """What has to come in before a rate means anything."""
 AT_LEAST = 2
 """So many samples judge together: on a busy host a single one says anything."""
 FADE = 0.5
 """What a sample weighs against the one after it."""
+CLEARLY = 0.9
+"""Compression ends where it gives less than this share of the rate without: it also spares the link."""
 RETRY_SAMPLES = 64
 """After so many samples the other way is tried again: links change."""
+NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass
@@ -35,37 +41,38 @@ class Pace:
     plain: float = 0.0
     deflated: float = 0.0
     _since: int = field(default=0, repr=False)
-    _recent: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), repr=False)  # bytes, seconds, seconds waited
+    _recent: tuple[float, ...] = field(default=NOTHING, repr=False)  # bytes, seconds, seconds blocked, seconds idle
 
-    def sample(self, plain_bytes: int, seconds: float, waited_seconds: float, level: int) -> int:
+    def sample(self, plain_bytes: int, seconds: float, blocked: float, idle: float, level: int) -> int:
         """Take a sample and answer the level to use: bytes of bodies as they are on disk, the seconds
-        that they took, how many of those the ends waited (the smaller of the two figures), and the
+        that they took, for how many of those the source was blocked and the passive place idle, and the
         level that these bodies were sent with, which may be an earlier one than now."""
         if plain_bytes < SAMPLE_BYTES or seconds <= 0 or bool(level) != bool(self.level):
             return self.level
         self._since += 1
-        fresh = (plain_bytes, seconds, waited_seconds)
-        recent = [FADE * was + now for was, now in zip(self._recent, fresh, strict=True)]
-        self._recent = (recent[0], recent[1], recent[2])
+        if not self._since:  # the first after a switch waited for what was still under way as before
+            return self.level
+        fresh = (plain_bytes, seconds, blocked, idle)
+        self._recent = tuple(FADE * was + now for was, now in zip(self._recent, fresh, strict=True))
         if self._since >= AT_LEAST:
             self._judge()
         return self.level
 
     def _judge(self) -> None:
         """Let the recent samples of the way in use, taken together, say which way to go on."""
-        taken, seconds, waited = self._recent
+        taken, seconds, blocked, idle = self._recent
         rate = taken / seconds
         if self.level:
             self.deflated = rate
-            if self.deflated < self.plain:
+            if self.deflated < CLEARLY * self.plain:
                 self._switch(0)
             return
         self.plain = rate
-        slow = rate < SLOW_LINK and waited > WAITED_SHARE * seconds
+        slow = rate < SLOW_LINK and blocked > BLOCKED_SHARE * seconds and idle > IDLE_SHARE * seconds
         if slow and (not self.deflated or self._since >= RETRY_SAMPLES or self.deflated > rate):
             self._switch(LEVEL)
 
     def _switch(self, level: int) -> None:
         self.level = level
-        self._since = 0
-        self._recent = (0.0, 0.0, 0.0)
+        self._since = -1
+        self._recent = NOTHING
