@@ -68,7 +68,9 @@ class Offers:
         self._credit: Dict[int, int] = {}
         self._levels: Dict[int, int] = {}
         self._lines: Dict[int, Deque[int]] = {}
-        self._waited = 0.0  # seconds that sending had to wait, in this conversation
+        self._blocked = (
+            0.0  # seconds in which the way out was full  # seconds that sending had to wait, in this conversation
+        )
         self._allowed_at = 0.0  # when the bandwidth limit lets the next frame out
 
     # --- offering ---------------------------------------------------------------------
@@ -209,12 +211,12 @@ class Offers:
     def _send(self, out: Bundle, group: int, rate: Optional[float], tally: Dict[str, int]) -> Iterator[Optional[float]]:
         frame = out.frame(self._levels.get(group, 0))
         yield None
-        began = time.monotonic()  # what the source did in that moment, scanning perhaps, isn't a wait for the link
         yield from self._wait(group, len(frame.blob), rate)
+        began = time.monotonic()
         self._desk.send(frame)
         out.clear()
-        self._waited += time.monotonic() - began
-        tally["waited_ms"] = round(1000 * self._waited)
+        self._blocked += time.monotonic() - began
+        tally["waited_ms"] = round(1000 * (self._blocked + self._desk.idle_seconds))
         tally["bytes"] += len(frame.blob)
 
     def _wait(self, group: int, size: int, rate: Optional[float]) -> Iterator[Optional[float]]:

@@ -19,7 +19,7 @@ LEVEL = 6
 IDLE_SHARE = 0.6
 """Of the time, that the passive place waits for something to come, where the link is what is slow."""
 BLOCKED_SHARE = 0.12
-"""Of the time, that the source can't send: little, since the buffers on the way are large and it scans meanwhile."""
+"""Of the time, that the source can't send or has nothing to do: little is enough, since it scans meanwhile."""
 SAMPLE_BYTES = 3 << 19
 """What has to come in before a rate means anything."""
 AT_LEAST = 2
@@ -45,7 +45,7 @@ class Pace:
 
     def sample(self, plain_bytes: int, seconds: float, blocked: float, idle: float, level: int) -> int:
         """Take a sample and answer the level to use: bytes of bodies as they are on disk, the seconds
-        that they took, for how many of those the source was blocked and the passive place idle, and the
+        that they took, for how many of those the source was blocked or idle and the passive place idle, and the
         level that these bodies were sent with, which may be an earlier one than now."""
         if plain_bytes < SAMPLE_BYTES or seconds <= 0 or bool(level) != bool(self.level):
             return self.level
