@@ -1,9 +1,10 @@
 """One letter through the whole chain: sent, delivered, read and removed.
 
 Every letter carries the header X-Mailmirror-Canary with who sent it, and a subject that is new each time. What an
-earlier canary of the same sender left behind is removed with it; other observers' letters are left alone.
+earlier canary of the same sender left behind is removed with it, so a sender has one under way at a time; other
+observers' letters are left alone.
 
-Invariant: it is ok only when this very letter was read, byte for byte what its body was, and is gone again. Nothing but
+Invariant: it is ok only when this very letter was read, with its body word for word, and is gone again. Nothing but
 canaries is ever removed, and only from the canary's own mailbox.
 """
 
@@ -13,7 +14,7 @@ import imaplib
 import secrets
 import time
 from email import message_from_bytes
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.utils import formatdate
 from typing import List, Optional
 
@@ -55,7 +56,7 @@ def _letter(sender: str, send: Want) -> EmailMessage:
     letter["Date"] = formatdate()
     letter["Message-ID"] = f"<{secrets.token_hex(16)}@mailmirror.invalid>"
     letter["Auto-Submitted"] = "auto-generated"
-    letter[HEADER] = sender
+    letter[HEADER] = _signed(sender)
     letter.set_content("".join(f"{secrets.token_hex(30)}\n" for _ in range(_LINES)))
     return letter
 
@@ -66,9 +67,9 @@ def _read_and_remove(box: imaplib.IMAP4, sender: str, letter: EmailMessage, dead
         raise Refusal(TIMEOUT, "the letter was taken, but it isn't in the INBOX in time")
     data = agreed(box.uid("FETCH", found, "(BODY.PEEK[])"))
     whole = next((part[1] for part in data if isinstance(part, tuple)), b"")
-    if _words(message_from_bytes(whole).get_payload()) != _words(letter.get_payload()):
+    if _words(message_from_bytes(whole)) != _words(letter):
         raise Refusal(BROKEN, "the letter that was read isn't the one that was sent")
-    for uid in _search(box, "HEADER", HEADER, _quoted(sender)):
+    for uid in _search(box, "HEADER", HEADER, _quoted(_signed(sender))):
         agreed(box.uid("STORE", uid, "+FLAGS.SILENT", "(\\Deleted)"))
         agreed(box.uid("EXPUNGE", uid))  # RFC 4315: a bare EXPUNGE would take along what others have marked
     if _search(box, "SUBJECT", _quoted(letter["Subject"])):
@@ -96,6 +97,12 @@ def _quoted(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _words(payload: object) -> List[str]:
-    """The body without what a server may add to its ends or do to line ends."""
-    return str(payload).split()
+def _signed(sender: str) -> str:
+    """The header's value. SEARCH HEADER finds any part of it (RFC 9051 section 6.4.4), as `mail1` in `mail10`."""
+    return f"<{sender}>"
+
+
+def _words(letter: Message) -> List[bytes]:
+    """The body whatever its transfer encoding, without what a server may do to line ends."""
+    body = letter.get_payload(decode=True)
+    return body.split() if isinstance(body, bytes) else []

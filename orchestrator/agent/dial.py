@@ -47,7 +47,7 @@ class Plain(socket.socket):
 
 
 class Secured(ssl.SSLSocket):
-    """The same under TLS. The deadline is put on it by `secure`."""
+    """The same under TLS. `Context.wrap_socket` makes it, and gives it its deadline."""
 
     deadline = 0.0
 
@@ -89,23 +89,26 @@ class Context(ssl.SSLContext):
 
 
 def dial(address: Address, deadline: float) -> Plain:
-    """Connect, to whichever of a name's addresses takes the connection first. Raises OSError, its TimeoutError too."""
+    """Connect, to the first of a name's addresses that takes the connection; each gets its share of the time. Raises
+    OSError, its TimeoutError too.
+    """
     if isinstance(address, str):
-        return _connected(socket.AF_UNIX, address, deadline)
+        return _connected(socket.AF_UNIX, address, deadline, 1)
     problem: Optional[OSError] = None
-    for family, _, _, _, target in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    for at, (family, _, _, _, target) in enumerate(found):
         try:
-            return _connected(family, target, deadline)
+            return _connected(family, target, deadline, len(found) - at)
         except OSError as error:
             problem = problem or error
     raise problem or OSError(f"{address[0]} has no address")
 
 
-def _connected(family: int, target: Any, deadline: float) -> Plain:
+def _connected(family: int, target: Any, deadline: float, share: int) -> Plain:
     made = Plain(family, socket.SOCK_STREAM)
     made.deadline = deadline
     try:
-        made.settimeout(left(deadline))
+        made.settimeout(left(deadline) / share)
         made.connect(target)
     except BaseException:
         made.close()

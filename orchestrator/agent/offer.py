@@ -68,9 +68,7 @@ class Offers:
         self._credit: Dict[int, int] = {}
         self._levels: Dict[int, int] = {}
         self._lines: Dict[int, Deque[int]] = {}
-        self._blocked = (
-            0.0  # seconds in which the way out was full  # seconds that sending had to wait, in this conversation
-        )
+        self._blocked = 0.0  # seconds in this conversation in which the way out was full
         self._allowed_at = 0.0  # when the bandwidth limit lets the next frame out
 
     # --- offering ---------------------------------------------------------------------

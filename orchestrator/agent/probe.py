@@ -130,23 +130,18 @@ class _Given:
     def _create_socket(self, timeout: Any = None) -> socket.socket:
         return self.given
 
-
-class Smtp(smtplib.SMTP):
-    def __init__(self, sock: socket.socket, name: str) -> None:
-        self.given = sock
-        super().__init__(name or HELO, local_hostname=HELO)
-
     def _get_socket(self, host: Any, port: Any, timeout: Any) -> Any:
         return self.given
 
 
-class Lmtp(smtplib.LMTP):
+class Smtp(_Given, smtplib.SMTP):
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.given = sock
         super().__init__(name or HELO, local_hostname=HELO)
 
-    def _get_socket(self, host: Any, port: Any, timeout: Any) -> Any:
-        return self.given
+
+class Lmtp(Smtp, smtplib.LMTP):
+    """As Smtp, but it says LHLO."""
 
 
 class Imap(_Given, imaplib.IMAP4):

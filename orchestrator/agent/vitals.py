@@ -81,6 +81,8 @@ def queue(seconds: float) -> Queue:
         )
     except FileNotFoundError:
         return Queue(why="there is no postqueue on this host")
+    except OSError as error:
+        return Queue(why=f"postqueue can't be started: {error.strerror}")
     except subprocess.TimeoutExpired:
         return Queue(why=f"postqueue took longer than {seconds:g} s")
     if done.returncode != 0:

@@ -18,7 +18,7 @@ from orchestrator.inventory import secret
 from orchestrator.inventory.model import Dns, Pair
 from orchestrator.traffic import tsig
 from orchestrator.traffic.dns import Key, Zone
-from orchestrator.traffic.pointing import Sight
+from orchestrator.traffic.pointing import agree
 
 Row = dict[str, Any]
 
@@ -36,10 +36,9 @@ def show(front: Front, pair: str | None) -> int:
     """What every authoritative server says of the names, and of the epoch beside them; exit 1 when they disagree."""
     told: list[Row] = []
     for chosen, names in _with_names(front, pair):
-        seen = _zone(names, Key("", "hmac-sha256", b"")).seen()
-        told.append({"pair": chosen.name, "zone": names.zone, "servers": [_plain(sight) for sight in seen]})
+        told.append({"pair": chosen.name, "zone": names.zone, **_servers(_zone(names, Key("", "hmac-sha256", b"")))})
     _put(front, told, "".join(f"{each['pair']}: {each['zone']}\n{_table(each['servers'])}" for each in told))
-    return 0 if all(_agree(each["servers"]) for each in told) else 1
+    return 0 if all(each["agree"] for each in told) else 1
 
 
 @command.command("test")
@@ -53,10 +52,9 @@ def test(front: Front, pair: str | None) -> int:
         key = tsig.parse(secret.read(names.tsig), f"mm_dns: tsig ({names.tsig.kind} {names.tsig.where})")
         zone = _zone(names, key)
         may = zone.rights()
-        servers = [_plain(sight) for sight in zone.seen()]
-        told.append({"pair": chosen.name, "zone": names.zone, "key": key.name, "may": may, "servers": servers})
+        told.append({"pair": chosen.name, "zone": names.zone, "key": key.name, "may": may, **_servers(zone)})
     _put(front, told, "".join(map(_tested, told)))
-    return 0 if all(each["may"] == "yes" and _agree(each["servers"]) for each in told) else 1
+    return 0 if all(each["may"] == "yes" and each["agree"] for each in told) else 1
 
 
 def _put(front: Front, told: list[Row], text: str) -> None:
@@ -77,15 +75,10 @@ def _table(servers: list[Row]) -> str:
 
 
 def _tested(told: Row) -> str:
-    agree = "agree" if _agree(told["servers"]) else "do not agree, or not all answer: `mailmirror dns show`"
+    agreed = "agree" if told["agree"] else "do not agree, or not all answer: `mailmirror dns show`"
     may = "may change the names (tried; nothing was changed)" if told["may"] == "yes" else f"rights are {told['may']}"
     servers = words.counted(len(told["servers"]), "name server")
-    return f"{told['pair']}: the key {words.safe(told['key'])} {may}; {servers} of {told['zone']} {agree}.\n"
-
-
-def _agree(servers: list[Row]) -> bool:
-    said = {json.dumps((each["mark"], each["addresses"]), sort_keys=True) for each in servers}
-    return len(said) == 1 and not any(each["trouble"] for each in servers)
+    return f"{told['pair']}: the key {words.safe(told['key'])} {may}; {servers} of {told['zone']} {agreed}.\n"
 
 
 def _with_names(front: Front, pair: str | None) -> list[tuple[Pair, Dns]]:
@@ -99,5 +92,6 @@ def _zone(names: Dns, key: Key) -> Zone:
     return Zone(names.server, names.zone, names.names, key)
 
 
-def _plain(sight: Sight) -> dict[str, object]:
-    return {**asdict(sight), "mark": None if sight.mark is None else asdict(sight.mark)}
+def _servers(zone: Zone) -> Row:
+    seen = zone.seen()
+    return {"agree": agree(seen), "servers": [asdict(sight) for sight in seen]}

@@ -65,22 +65,24 @@ class Streak:
     began: float = float("-inf")
 
     def after(self, began: float, how: str, rules: Rules) -> Streak:
-        """The streak with one look more. One that began before the newest says nothing new."""
+        """The streak with one look more. One that began before the newest says nothing new; one that comes after a
+        silence begins anew, since what happened meanwhile nobody saw.
+        """
         if began <= self.began:
             return self
+        known = self if began - self.began <= rules.stale else Streak()
         if how == OK or how in ODD:
-            well = self.well + 1
-            odd = self.odd + 1 if how in ODD else 0
-            return Streak(
-                (), well, odd, self.fallen and well < rules.rise, how if how else self.how * self.fallen, began
-            )
-        failed = (*self.failed, began)[-4 * rules.confirm :]
-        return Streak(failed, 0, 0, self.fallen or len(failed) >= rules.fall, how, began)
+            well = known.well + 1
+            odd = known.odd + 1 if how in ODD else 0
+            fallen = known.fallen and well < rules.rise
+            return Streak((), well, odd, fallen, known.how if fallen else how, began)
+        failed = (*known.failed, began)[-4 * rules.confirm :]
+        return Streak(failed, 0, 0, known.fallen or len(failed) >= rules.fall, how, began)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """All streaks. `suspected`: service -> since when some observer's word on it is that it fell."""
+    """All streaks. `suspected`: service -> since when some observer that still looks says that it fell."""
 
     streaks: Mapping[tuple[Observer, str], Streak] = field(default_factory=dict)
     suspected: Mapping[str, float] = field(default_factory=dict)
@@ -91,9 +93,9 @@ class Seen:
         for service, how in look.services.items():
             key = (look.observer, service)
             streaks[key] = streaks.get(key, Streak()).after(look.began, how, rules)
-        fallen = {service for (_, service), streak in streaks.items() if streak.fallen}
-        suspected = {service: self.suspected.get(service, now) for service in fallen}
-        return replace(self, streaks=streaks, suspected=suspected)
+        seen = replace(self, streaks=streaks)
+        fallen = {service for (_, service), streak in seen.fresh(now, rules).items() if streak.fallen}
+        return replace(seen, suspected={service: self.suspected.get(service, now) for service in fallen})
 
     def fresh(self, now: float, rules: Rules) -> dict[tuple[Observer, str], Streak]:
         """Those that still say something of now."""

@@ -23,7 +23,7 @@ NEARLY_FULL = 0.05
 CERTIFICATE_DAYS = 14
 QUEUE_SECONDS = 2 * 3600.0
 CLOCK_SECONDS = 60.0
-"""Half of what TSIG's usual fudge of 300 s would bear, and more than any working NTP leaves."""
+"""A fifth of what TSIG's usual fudge of 300 s bears, and far more than a working NTP leaves."""
 MOST_RESTARTS = 2
 
 
@@ -81,13 +81,12 @@ class Disk:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known beside the looks. `controller`: the host that it runs on. `references`: address -> whether the
+    """What is known beside the looks. `references`: address -> whether the
     controller reaches it. `alive`: the host's own agent answered lately, or the mirror still follows it.
     `certificates`: service -> seconds until its end. `queue_age`: seconds that the oldest letter waits. `clock`:
     seconds by which the host's clock is ahead of the controller's. None is unknown.
     """
 
-    controller: str
     references: Mapping[str, bool] = field(default_factory=dict)
     steady: bool = True
     alive: bool = False
@@ -117,16 +116,15 @@ def verdict(seen: Seen, facts: Facts, now: float, rules: Rules) -> Verdict:
         return Verdict(Level.UNKNOWN, Analysis.ISOLATED, Remedy.ALERT, (f"no answer from {', '.join(cut)}",))
     if not seen.fresh(now, rules):
         return Verdict(Level.UNKNOWN, Analysis.BLIND, Remedy.ALERT, (f"no look within {rules.stale:g} s",))
-    down = sorted(service for service in ESSENTIAL if _is_quorum(seen.agreed(service, now, rules), facts.controller))
+    down = sorted(service for service in ESSENTIAL if _is_quorum(seen.agreed(service, now, rules)))
     if down:
         return _down(down, seen, facts, now, rules)
     return _suspect(seen, facts, now, rules) or _degraded(seen, facts, now, rules)
 
 
-def _is_quorum(observers: set[Observer], controller: str) -> bool:
-    """Two hosts, one of them not the controller's."""
-    hosts = {observer.host for observer in observers}
-    return len(hosts) >= 2 and bool(hosts - {controller})
+def _is_quorum(observers: set[Observer]) -> bool:
+    """Whether they are on two hosts: then one of them is neither the controller nor on its host."""
+    return len({observer.host for observer in observers}) >= 2
 
 
 def _down(down: list[str], seen: Seen, facts: Facts, now: float, rules: Rules) -> Verdict:

@@ -2,9 +2,9 @@
 
 On a fast link compressing costs more than it saves; on a slow one it is the other way round. The
 link is what is slow when bodies come in below what a single core deflates while both ends wait:
-the source to send (for credit, or blocked in writing), the passive place for something to come.
-A busy host or a slow disk looks different: there one of the two is at work. When the recent
-samples say so together, a trial with compression is made, and the better of the two rates stays.
+the source to write, or for something to do, the passive place for something to come. A busy host or
+a slow disk looks different: there one of the two is at work. When the recent samples say so
+together, a trial with compression is made, and the better of the two rates stays.
 
 Invariant: a decision follows from the samples alone.
 """

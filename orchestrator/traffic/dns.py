@@ -1,7 +1,7 @@
 """Moving names by dynamic update (RFC 2136) under TSIG (RFC 8945): seen, tried without effect, changed, and proven.
 
-A server's word counts only where it is authoritative and, for an update, signed: dnspython returns an unsigned REFUSED
-without raising anything. Each exchange goes over TCP and ends at one deadline.
+A server's word counts only where it is authoritative and, for an update, signed: older versions of dnspython return an
+unsigned answer without raising anything. Each exchange goes over TCP and ends at one deadline.
 
 Invariant: `point` answers only when every authoritative server of the zone shows what was planned; `rights` changes
 nothing.
@@ -155,6 +155,11 @@ class Zone:
                 remedy="Compare the key's name, algorithm and secret with the server's.",
             ) from error
         except dns.exception.DNSException as error:
+            if isinstance(message, dns.update.UpdateMessage):
+                raise Refused(
+                    f"What the name server {address} says to a signed update isn't signed, or no answer: {error}.",
+                    remedy="It proves nothing. Check that this server takes updates, and that it knows the key.",
+                ) from error
             raise HostUnreachable(f"What the name server {address} says can't be understood: {error!r}.") from error
 
     # --- changing ---------------------------------------------------------------------

@@ -72,6 +72,11 @@ class Plan:
     ttl: int
 
 
+def agree(seen: Sequence[Sight]) -> bool:
+    """Whether every server answered, and all say the same."""
+    return len({sight.said for sight in seen}) == 1 and not any(sight.trouble for sight in seen)
+
+
 def planned(seen: Sequence[Sight], mark: Mark, addresses: Sequence[str], ttl: int) -> Plan | None:
     """How to come from what was seen to these addresses for every name; None where it is so already. Raises Refused."""
     away = [f"{sight.server}: {sight.trouble}" for sight in seen if sight.trouble]
@@ -80,7 +85,7 @@ def planned(seen: Sequence[Sight], mark: Mark, addresses: Sequence[str], ttl: in
             f"Not every name server answers: {'; '.join(away) or 'there is none'}.",
             remedy="A server that lags behind would send users to the old place. Mend it, or take it out of the zone.",
         )
-    if len({sight.said for sight in seen}) > 1:
+    if not agree(seen):
         raise Refused(
             f"The name servers disagree: {'; '.join(f'{s.server} has serial {s.serial}' for s in seen)}.",
             remedy="Wait for the secondaries to follow (`mailmirror dns show`), and try again.",
@@ -100,7 +105,7 @@ def planned(seen: Sequence[Sight], mark: Mark, addresses: Sequence[str], ttl: in
 def unlike(seen: Sequence[Sight], plan: Plan) -> list[str]:
     """Which servers don't show yet what was planned, with what they show."""
     return [
-        f"{sight.server}: {sight.trouble or f'serial {sight.serial}, {sight.mark or chr(45)}'}"
+        f"{sight.server}: {sight.trouble or f'serial {sight.serial}, {sight.mark}'}"
         for sight in seen
         if sight.trouble
         or sight.mark != plan.mark

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab import post, product
-from tests.lab.plan import PORTS, STORE
+from tests.lab.plan import DOMAIN, PORTS, STORE
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
 from tests.support import require
@@ -106,6 +106,17 @@ def test_a_canary_goes_through_the_whole_chain_and_leaves_nothing(observed: Site
         found = canary(observed)
         assert found[1], found
     assert post.subjects(observed, user) == ["a person's letter"]
+
+
+def test_another_observers_letter_is_left_alone(observed: Site) -> None:
+    """Whose name has this one's in it."""
+    user = observed.users[0]
+    server, header = f"mail1.{DOMAIN}", "X-Mailmirror-Canary: <mirror2>"
+    words = ["--server", server, "--to", user.address, "--header", "Subject: another's", "--add-header", header]
+    observed.client.run(["swaks", "--silent", "2", "--from", "canary@elsewhere.test", *words])
+    until(lambda: "another's" in post.subjects(observed, user), what="it is there")
+    assert canary(observed)[1]
+    assert "another's" in post.subjects(observed, user)
 
 
 @pytest.mark.issue("4.1 disk space inodes read-only remount queue age")

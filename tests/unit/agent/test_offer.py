@@ -182,6 +182,7 @@ def test_a_fetch_that_fails_lets_the_next_one_go_on(offering: Offering) -> None:
 def test_a_level_that_is_told_later_counts_for_what_is_still_on_its_way(offering: Offering) -> None:
     _two_batches(offering)
     offering.offers.credit(7, 1 << 30)
+    offering.offers.compress(7, 0)
     work = offering.fetch({"plain": [[0, 3]]})
     while not (before := offering.arrived()):
         next(work)

@@ -17,7 +17,7 @@ CONTROLLER = Observer("controller", "mail2")
 MIRROR = Observer("mirror", "mail2")
 WITNESS = Observer("witness", "wit")
 ITSELF = Observer("itself", "mail1")
-FACTS = Facts(controller="mail2", references={"192.0.2.1": True, "192.0.2.2": True})
+FACTS = Facts(references={"192.0.2.1": True, "192.0.2.2": True})
 WELL = dict.fromkeys(("smtp", "submission", "imap", "pop3", "lmtp"), "")
 GONE = dict.fromkeys(WELL, "timeout")
 
@@ -66,6 +66,11 @@ def test_it_takes_fall_failures_in_a_row_to_be_suspect_and_rise_successes_to_be_
 def test_down_takes_two_observers_on_two_hosts() -> None:
     alone = Story().go(60, controller=GONE)
     assert judged(alone) == (Level.SUSPECT, Analysis.NOT_CONFIRMED, Remedy.ALERT)
+    both_away = Story()
+    for observer in (WITNESS, Observer("another", WITNESS.host)) * 20:
+        both_away.now += 0.5
+        both_away.seen = both_away.seen.after(Look(observer, both_away.now - 0.1, GONE), both_away.now, RULES)
+    assert both_away.verdict.level is Level.SUSPECT
     on_one_host = Story().go(60, controller=GONE, mirror=GONE)
     assert on_one_host.verdict.level is Level.SUSPECT
     both = Story().go(60, controller=GONE, witness=GONE)
@@ -83,7 +88,7 @@ def test_a_host_that_others_reach_is_only_suspect() -> None:
 
 @pytest.mark.issue("4.1 self-isolation (reference addresses)")
 def test_a_controller_that_is_cut_off_says_nothing_of_others() -> None:
-    cut = Facts(controller="mail2", references={"192.0.2.1": False, "192.0.2.2": False, "192.0.2.3": True})
+    cut = Facts(references={"192.0.2.1": False, "192.0.2.2": False, "192.0.2.3": True})
     story = Story(cut).go(60, controller=GONE, witness=GONE)
     assert judged(story) == (Level.UNKNOWN, Analysis.ISOLATED, Remedy.ALERT)
     assert story.verdict.evidence == ("no answer from 192.0.2.1, 192.0.2.2",)
@@ -173,6 +178,25 @@ def test_a_service_that_isnt_essential_never_moves_anybody() -> None:
     assert judged(story) == (Level.DEGRADED, Analysis.PARTLY, Remedy.ALERT)
 
 
+def test_failures_before_a_silence_and_after_it_arent_in_a_row() -> None:
+    """A witness that saw it fail, was away for a while and comes back has seen it fail once."""
+    story = Story().go(8, witness=GONE).go(60, controller=WELL)
+    story.go(8, controller=GONE).go(1, controller=GONE, witness=GONE)
+    assert [story.levels[at] for at in (7, 67, 76)] == [Level.SUSPECT, Level.HEALTHY, Level.SUSPECT]
+    assert [line for line in story.verdict.evidence if "witness" in line] == []
+
+
+def test_a_suspicion_that_nobody_holds_any_more_confirms_nothing() -> None:
+    story = Story().go(8, witness=GONE).go(60, controller=WELL)
+    story.go(RULES.confirm, controller=GONE, itself=GONE)
+    assert story.verdict.level is Level.SUSPECT, "it was suspected anew only three looks ago"
+
+
+def test_after_a_recovery_nothing_is_said_against_it() -> None:
+    story = Story().go(8, controller=WELL, witness=GONE).go(RULES.rise, controller=WELL, witness=WELL)
+    assert (story.verdict.level, story.verdict.evidence) == (Level.HEALTHY, ())
+
+
 def test_a_look_that_comes_late_and_old_says_nothing_new() -> None:
     story = Story().go(5, controller=WELL, witness=WELL)
     before = story.seen
@@ -208,10 +232,13 @@ def test_down_always_rests_on_two_hosts_that_saw_it_fail_again_and_again(
 
 
 def _in_a_row(seconds: list[dict[str, dict[str, str] | None]], now: int, name: str, service: str) -> int:
-    """How many of an observer's newest looks at a service failed; looks that it didn't make don't count."""
-    count = 0
+    """How many of an observer's newest looks at a service failed, without a silence in between."""
+    count = silent = 0
     for second in reversed(seconds[:now]):
         sees = second[name]
+        silent = silent + 1 if sees is None else 0
+        if silent > RULES.stale:
+            break
         if sees is None:
             continue
         if sees[service] in ("", "rejected", "untrusted"):

@@ -75,3 +75,9 @@ def test_a_source_that_is_busy_isnt_taken_for_a_slow_link() -> None:
     """A million small messages: the passive place waits, and the source has never to wait."""
     pace = Pace()
     assert [pace.sample(BATCH, 1.0, 0.02, 0.9, 0) for _ in range(100)] == [0] * 100
+
+
+def test_what_was_under_way_before_the_switch_doesnt_judge_it() -> None:
+    pace = Pace()
+    assert suspect(pace, 11e6)[-1] == LEVEL
+    assert [take(pace, rate) for rate in (1e6, 14e6, 14e6)] == [LEVEL] * 3

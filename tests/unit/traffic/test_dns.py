@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import dns.message
+import dns.rcode
 import dns.tsig
+import dns.update
 import pytest
 
-from orchestrator.demo.nameserver import NameServer, serving
-from orchestrator.demo.nameserver import Zone as Served
 from orchestrator.errors import HostUnreachable, NotPermitted, Refused, StillRunning
 from orchestrator.traffic.dns import Key, Zone
 from orchestrator.traffic.pointing import Mark, Plan, planned
+from tests.support.nameserver import NameServer, serving
+from tests.support.nameserver import Zone as Served
 
 pytestmark = pytest.mark.issue("4.4 DNS by RFC 2136 with TSIG")
 
@@ -122,11 +124,33 @@ def test_rights_are_told_and_nothing_changes(server: NameServer) -> None:
 )
 def test_a_key_that_the_server_doesnt_know_changes_nothing(server: NameServer, key: Key) -> None:
     before = zone(server).seen()
-    with pytest.raises((NotPermitted, HostUnreachable)):
+    with pytest.raises(Refused, match="isn't signed"):
         zone(server, key).point(Plan(None, FIRST, AWAY, 60), 1.0)
-    with pytest.raises((NotPermitted, HostUnreachable)):
+    with pytest.raises(Refused, match="isn't signed"):
         zone(server, key).rights()
     assert zone(server).seen() == before
+
+
+class Unsigned(Served):
+    """Answers updates without a signature and applies none: what anybody on the way could do."""
+
+    def __init__(self, code: dns.rcode.Rcode) -> None:
+        super().__init__("example.test", LINES, KEY.ring, ["mail", "imap"])
+        self.code = code
+
+    def answer(self, wire: bytes) -> bytes:
+        if isinstance(dns.message.from_wire(wire, keyring={KEY.ring.name: KEY.ring}), dns.update.UpdateMessage):
+            return self._unsigned(wire, self.code)
+        return super().answer(wire)
+
+
+@pytest.mark.parametrize("code", [dns.rcode.NOERROR, dns.rcode.NXRRSET, dns.rcode.REFUSED])
+def test_an_unsigned_answer_proves_nothing(code: dns.rcode.Rcode) -> None:
+    with serving(Unsigned(code)) as server:
+        with pytest.raises(Refused, match="isn't signed"):
+            zone(server).point(Plan(None, FIRST, AWAY, 60), 1.0)
+        with pytest.raises(Refused, match="isn't signed"):
+            zone(server).rights()
 
 
 def test_an_update_with_one_name_that_isnt_granted_changes_none(server: NameServer) -> None:
@@ -155,7 +179,7 @@ def test_a_server_that_is_away_is_unreachable(server: NameServer) -> None:
 def test_a_server_that_lags_keeps_the_change_unproven(server: NameServer) -> None:
     second = (*LINES[:2], "@ 60 NS ns2", "ns2 60 A 127.0.0.2", *LINES[2:])
     frozen = Served("example.test", second, KEY.ring, [])
-    with served(second) as first, NameServer(frozen, "127.0.0.2", first.port) as lagging, _running(lagging):
+    with served(second) as first, serving(frozen, "127.0.0.2", first.port):
         at = zone(first)
         plan = planned(at.seen(), FIRST, AWAY, 60)
         assert plan is not None
@@ -163,17 +187,6 @@ def test_a_server_that_lags_keeps_the_change_unproven(server: NameServer) -> Non
             at.point(plan, 0.5)
         with pytest.raises(Refused, match="The name servers disagree"):
             planned(at.seen(), SECOND, HOME, 60)
-
-
-@contextmanager
-def _running(server: NameServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
 
 
 def test_a_name_server_that_is_away_stops_a_change_before_it_begins() -> None:
