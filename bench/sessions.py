@@ -247,13 +247,13 @@ def _in_memory(site: Site, plan: Plan, shape: Shape) -> tree.Tree:
 
 
 def _long_life(site: Site, plan: Plan) -> None:
-    """On the store of 1M messages left by the growth run: five minutes of mail at 20/s, then five without a change."""
+    """On the store of 1M messages left by the growth run: ten minutes of mail at 20/s, then five without a change."""
     shape = Shape(1_000_000, 40, mean=1000, fixed=True)
     store = tree.reopened(site.source, shape, plan.seed)
     trace = site.disk / "trace.jsonl"
     with live.following(OURS.verb(site, "run", "--trace", str(trace)), site.space / "run.log") as process:
         live.settle(site, store, lambda: live.traced(trace), changes.ARRIVAL + 2_000_000, 600)
-        figures = live.measured(site, process, OURS.name, store, 20, 300, lambda: live.traced(trace))
+        figures = live.measured(site, process, OURS.name, store, 20, 600, lambda: live.traced(trace))
         plan.results.notes.append(f"20/s behind 1M messages: {ways(figures)}, lost {figures.lost}")
         plan.results.idle.append(idle(site, process.pid, 1_000_000, 300))
         plan.results.idle.append(Idle(1_000_000, 0, figures.near_cpu + figures.far_cpu, figures.peak))
