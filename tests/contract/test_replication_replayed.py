@@ -17,7 +17,7 @@ from orchestrator.agent.wire import Decoder, Frame, Kind, encode
 from orchestrator.demo.mailbox import INBOX
 from orchestrator.errors import Refused
 from orchestrator.remote.lines import Line
-from tests.support import pairs
+from tests.support import pairs, seeds
 
 ROUNDS = 40
 PATIENCE = 15  # seconds
@@ -125,8 +125,8 @@ def test_replayed_frames_do_no_harm(laid: pairs.Laid, host: str) -> None:
     frames = recorded(laid, host)
     assert {Kind.REQUEST, Kind.CREDIT if host == "p" else Kind.BODY} <= {frame.kind for frame in frames}
     source, mirror = pairs.messages(laid.source), pairs.messages(laid.mirror)
-    for _ in range(ROUNDS):
-        seed = random.randrange(1 << 32)
+    for turn in range(ROUNDS):
+        seed = seeds.drawn(f"replication_replayed {host} {turn}")
         replay(laid, host, spoilt(frames, random.Random(seed), host))
         assert pairs.messages(laid.source) == source, f"seed {seed}"
         there = pairs.messages(laid.mirror)

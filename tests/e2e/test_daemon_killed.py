@@ -22,7 +22,7 @@ import pytest
 
 from orchestrator.demo.mailbox import INBOX
 from tests.e2e.test_control import INVENTORY, Operator
-from tests.support import pairs, require
+from tests.support import pairs, require, seeds
 from tests.support.sshd import Sshd, running_sshd
 from tests.unit.daemon.test_follower import until
 
@@ -109,8 +109,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.issue("2.P kill controller, kill agent, cut the link again and again; restart")
 @pytest.mark.issue("2.6 run: reconnect; no process stays behind")
 def test_ten_deaths_of_the_daemon_lose_and_double_nothing(site: Site) -> None:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
+    seed = seeds.drawn("daemon_killed")
     chance = random.Random(seed)
     began, killed = time.monotonic(), {"daemon": 0, "agents": 0, "links": 0}
     with closing(Deliveries(site.base / "here", random.Random(seed + 1))) as mail:

@@ -10,7 +10,6 @@ took every absence for a deletion would delete mail; ours records the true expun
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from orchestrator.agent import maildir
 from orchestrator.agent.beneath import Root
 from orchestrator.agent.log import MESSAGE, Log
 from orchestrator.agent.scan import MESSAGES, Scanner
+from tests.support import seeds
 
 SIZE = 10_000
 SECONDS = 240.0 if os.environ.get("LONG_TESTS") else 15.0
@@ -91,8 +91,7 @@ def settle(scanner: Scanner) -> None:
 
 @pytest.mark.issue("2.P readdir race: a folder of 10,000, thousands of scans, zero wrong deletions")
 def test_no_listing_that_missed_a_name_deletes_a_message(folder: Path, tmp_path: Path) -> None:
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
+    seed = seeds.drawn("readdir_race")
     log = Log(str(tmp_path / "log.sqlite"))
     root = Root(str(folder.parent))
     scanner = Scanner(root, log, None, lambda _path: None)

@@ -6,13 +6,13 @@ many, a sample by a seed that is printed; ALL_CRASHES=1 tries all.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from functools import partial
 
 import pytest
 
 from tests.faults.crashing import NEVER, Crash, History, a_mortal_pair, chosen, failures
+from tests.support import seeds
 
 
 def lived(crash: Crash, many: bool) -> list[str]:
@@ -36,7 +36,7 @@ def test_a_passive_agent_may_die_at_any_act(many: bool) -> None:
     kinds = Counter(acts)
     missing = {"open", "write", "rename", "link", "unlink", "mkdir", "exchange", "commit"} - kinds.keys()
     assert not missing, "the batch makes the agent act in every way"
-    seed = random.randrange(1 << 32)
+    seed = seeds.drawn("crash_passive")
     crashes = chosen(acts, seed)
     print(f"{len(acts)} acts {dict(kinds)}, {len(crashes)} crashes, seed {seed}")
     failed = failures(crashes, acts, partial(lived, many=many))

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.errors import MailmirrorError
 from tests.faults.crashing import NEVER, Crash, History, Mortal, a_mortal_pair, chosen, failures
+from tests.support import seeds
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def lived(crash: Crash, *, first_copy: bool) -> list[str]:
 @pytest.mark.timeout(1800)
 def test_a_source_agent_may_die_at_any_act(first_copy: bool) -> None:
     acts = lived(NEVER, first_copy=first_copy)
-    seed = random.randrange(1 << 32)
+    seed = seeds.drawn("crash_source")
     crashes = chosen(acts, seed)
     print(f"{len(acts)} acts {dict(Counter(acts))}, {len(crashes)} crashes, seed {seed}")
     failed = failures(crashes, acts, partial(lived, first_copy=first_copy))

@@ -54,7 +54,11 @@ def _verdict(options: argparse.Namespace, place: Path) -> Verdict:
         threading.Event().wait(options.seconds)
     if oracle.done is not None:
         done = oracle.done
-        print(f"seed {options.seed}: {done.done} done, {done.left_out} left out, {done.untaken} letters never taken")
+        print(
+            f"seed {options.seed}: {done.done} done, {done.left_out} left out, {len(done.untaken)} letters never taken",
+            *done.untaken,
+            sep="\n",
+        )
         for words in done.refusals[:5]:
             print(f"refused: {words}")
     return oracle.judge(oracle.read(options.read_from), wire, held, log)

@@ -28,11 +28,13 @@ ENCRYPTED = 3  # every third account speaks IMAP and POP3 behind STARTTLS; the w
 
 @dataclass(frozen=True)
 class Done:
-    """What came of it: operations done, left out by people who were behind, letters never taken, refusals' words."""
+    """What came of it: operations done, left out by people who were behind; what letters that were never taken last
+    heard; refusals' words.
+    """
 
     done: int
     left_out: int
-    untaken: int
+    untaken: tuple[str, ...]
     refusals: tuple[str, ...]
 
 
@@ -94,4 +96,4 @@ class Driver:
         done = sum(person.done for person in self.people) + self.sender.counts["accepted"]
         left_out = sum(person.left_out for person in self.people)
         refusals = tuple(words for person in self.people for words in person.refusals)
-        return Done(done, left_out, self.sender.waiting, refusals)
+        return Done(done, left_out, self.sender.untaken, refusals)

@@ -40,7 +40,7 @@ class Oracle:
     rate: float
     clear: bool = True
     probe: bool = True
-    patience: float = 20.0
+    patience: float = 60.0  # a sender tries again after up to 8 s, and on a busy machine an attempt may take 5
     done: Done | None = None
     _prober: subprocess.Popen[bytes] | None = None
     _watch: list[float] = field(default_factory=list)

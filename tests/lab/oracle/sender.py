@@ -36,6 +36,7 @@ class Sender:
     tls: ssl.SSLContext
     counts: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "refused": 0, "lost": 0, "later": 0})
     _turn: threading.Condition = field(default_factory=threading.Condition)
+    _last: dict[str, str] = field(default_factory=dict)  # of letters that were tried and not taken: what was said
     _passwords: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,6 +54,14 @@ class Sender:
         """Letters that no server has taken yet."""
         with self._turn:
             return self._spool.waiting
+
+    @property
+    def untaken(self) -> tuple[str, ...]:
+        """What each of those last heard."""
+        with self._turn:
+            return tuple(
+                f"{letter.id} by {letter.via}: {self._last.get(letter.id, 'not tried')}" for letter in self._spool
+            )
 
     def work(self, stop: threading.Event) -> None:
         """Tries what is due until `stop` is set; a thread's body."""
@@ -89,7 +98,8 @@ class Sender:
         code, text, dot_sent = 0, "", False
         try:
             session = Smtp(address, port, SECONDS)
-        except Lost:
+        except Lost as lost:
+            self._last[letter.id] = str(lost)
             return "later"
         try:
             sender = OUTSIDE
@@ -106,6 +116,7 @@ class Sender:
         finally:
             session.close()
         end = verdict(code, dot_sent=dot_sent)
+        self._last[letter.id] = f"{code} {text}"
         if dot_sent:
             said = f"{code} {text}"[:200]
             outcome = _OUTCOMES[end]

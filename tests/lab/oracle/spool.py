@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,7 +56,7 @@ class Spool:
     _due: list[tuple[float, int, Letter]] = field(default_factory=list)
     _attempts: dict[str, int] = field(default_factory=dict)
     _count: int = 0
-    out: int = 0  # letters that are being tried now
+    _out: list[Letter] = field(default_factory=list)  # letters that are being tried now
 
     def add(self, letter: Letter, t: float) -> None:
         self._count += 1
@@ -66,12 +66,13 @@ class Spool:
         """One that is due, to be given back by `ended`."""
         if not self._due or self._due[0][0] > t:
             return None
-        self.out += 1
-        return heapq.heappop(self._due)[2]
+        letter = heapq.heappop(self._due)[2]
+        self._out.append(letter)
+        return letter
 
     def ended(self, letter: Letter, end: End, t: float) -> None:
         """After an attempt."""
-        self.out -= 1
+        self._out.remove(letter)
         if end in ("accepted", "refused"):
             self._attempts.pop(letter.id, None)
             return
@@ -80,7 +81,11 @@ class Spool:
 
     @property
     def waiting(self) -> int:
-        return len(self._due) + self.out
+        return len(self._due) + len(self._out)
+
+    def __iter__(self) -> Iterator[Letter]:
+        """All that wait, those that are being tried too."""
+        return iter([*self._out, *(letter for _, _, letter in self._due)])
 
     @property
     def next(self) -> float | None:
