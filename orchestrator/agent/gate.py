@@ -1,0 +1,114 @@
+"""The gate in the kernel: mail ports answer only while a timed element stands, whatever becomes of the guard.
+
+It stands twice: in a plain table, which a foreign `flush ruleset` removes and the guard's death doesn't, and in one
+that the guard owns, with which it is the other way round. A timeout counts from the commit, and a process may be
+stopped before its commit: so a renewal lays a ticket of a quarter of a second, reads the clock, and opens only if the
+ticket is still there. What is late by more than that fails whole.
+
+Invariant: the gate is never open longer than the deadline plus a ticket's life. What the kernel holds is read back, not
+remembered. Deadlines are seconds of CLOCK_BOOTTIME; the kernel's set timers don't count a suspended host's sleep.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any, Callable, Dict, Optional
+
+from . import ruleset
+from .lease import ALWAYS
+from .nft import Refused
+from .ruleset import Ports
+
+TABLE, OWNED = "mailmirror_gate", "mailmirror_gate_owned"
+TABLES = (TABLE, OWNED)
+TICKET = 250  # milliseconds
+LEAST = 0.01
+Run = Callable[[str], str]
+"""As Nft.run."""
+
+
+def boottime() -> float:
+    """Seconds of CLOCK_BOOTTIME (clock_gettime(2)): goes on while the host sleeps, and nobody can set it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Gate:
+    """`run` applies a text as one transaction, on a netlink socket that lives as long as the gate is guarded."""
+
+    def __init__(self, ports: Ports, run: Run, clock: Callable[[], float] = boottime) -> None:
+        self.ports = ports
+        self._run, self._clock = run, clock
+
+    def lay(self, ports: Optional[Ports] = None) -> None:
+        """Both tables anew and shut, with other ports if they are given. Raises Refused."""
+        self.ports = ports or self.ports
+        self._run("".join(ruleset.laid(table, self.ports, owned=table == OWNED) for table in TABLES))
+
+    def resume(self) -> float:
+        """Both tables stand afterwards, open as long as the plain one was left by a guard of this boot that ended in
+        order; returns until when. Raises Refused.
+        """
+        left = self._left(TABLE)
+        until = self._clock() + (left or 0.0)
+        self.lay()
+        if left is None or not self.open_until(until):
+            return -math.inf
+        return until
+
+    def open_until(self, deadline: float) -> bool:
+        """Open until then, or ALWAYS; False when the deadline is past or this came too late: then nothing was changed.
+
+        Raises Refused for every other reason: a table is gone, lay them.
+        """
+        self._run("".join(ruleset.ticket(table, TICKET) for table in TABLES))
+        left = deadline - self._clock()
+        if left < LEAST:
+            return False
+        end = None if deadline == ALWAYS else math.floor(left * 1000)
+        try:
+            self._run("".join(ruleset.opened(table, end) for table in TABLES))
+        except Refused:
+            if self.stands():
+                return False
+            raise
+        return True
+
+    def shut(self) -> None:
+        """At once. Raises Refused."""
+        self._run("".join(ruleset.shut(table) for table in TABLES))
+
+    def left(self) -> Optional[float]:
+        """For how many seconds the kernel holds it open: the shorter of both tables; None when it is shut."""
+        both = [self._left(table) for table in TABLES]
+        return None if None in both else min(each for each in both if each is not None)
+
+    def stands(self) -> bool:
+        """Whether both tables are there with all their rules."""
+        try:
+            return all(self._rules(table) == RULES + bool(self.ports.relay) for table in TABLES)
+        except Refused:
+            return False
+
+    def remove(self) -> None:
+        """No trace of it is left: everything answers. Raises Refused."""
+        self._run("".join(ruleset.gone(table, owned=table == OWNED) for table in TABLES))
+
+    def _left(self, table: str) -> Optional[float]:
+        try:
+            answer = self._run(f"list set inet {table} {ruleset.OPEN}")
+        except Refused:
+            return None
+        for part in json.loads(answer)["nftables"]:
+            for element in part.get("set", {}).get("elem", []):
+                timed: Dict[str, Any] = element["elem"] if isinstance(element, dict) else {}
+                # In whole seconds, rounded down: what is told is never too long.
+                return float(timed["expires"]) if "expires" in timed else ALWAYS
+        return None
+
+    def _rules(self, table: str) -> int:
+        return sum("rule" in part for part in json.loads(self._run(f"list table inet {table}"))["nftables"])
+
+
+RULES = 6

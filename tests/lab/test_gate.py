@@ -1,0 +1,237 @@
+"""The gate in a real kernel, seen by a client behind a cable: shut, open, run out, flushed, and its guard dead."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.waiting import until
+from tests.support import image, require
+from tests.support.netns import Network
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gate")]
+
+SERVER = """
+import socket, sys, threading, time
+def answer(there):
+    for line in there.makefile("rb"):
+        time.sleep(float(line))
+        there.sendall(b"yes\\n")
+def serve(port):
+    here = socket.create_server(("", port), backlog=50)
+    print(port, flush=True)
+    while True:
+        threading.Thread(target=answer, args=(here.accept()[0],), daemon=True).start()
+threads = [threading.Thread(target=serve, args=(int(port),)) for port in sys.argv[1:]]
+[thread.start() for thread in threads]
+"""
+"""Answers each line, a number, after so many seconds."""
+OPEN, SHUT = "open", "shut"
+
+
+class Far:
+    """A host with a server on three ports and a process that holds the gate."""
+
+    def __init__(self, root: image.Root, net: Network) -> None:
+        self.root, self.net = root, net
+        self.server = root.run(["python3", "-c", SERVER, "143", "25", "8080"], stdout=subprocess.PIPE)
+        assert self.server.stdout is not None
+        for _ in range(3):
+            self.server.stdout.readline()
+        self.start()
+
+    def start(self) -> None:
+        words = ["python3", "-m", "tests.lab.gatekeeper"]
+        pipe = subprocess.PIPE
+        self.keeper = self.root.run(words, cwd="/opt", stdin=pipe, stdout=pipe, text=True)
+
+    def tell(self, method: str, argument: Any = None, stall: list[float] | None = None) -> Any:
+        assert self.keeper.stdin is not None and self.keeper.stdout is not None
+        self.keeper.stdin.write(json.dumps([method, argument, stall]) + "\n")
+        self.keeper.stdin.flush()
+        return json.loads(self.keeper.stdout.readline())
+
+    def dies(self) -> None:
+        self.keeper.kill()
+        self.keeper.wait()
+
+    def state(self, port: int = 143) -> str:
+        """What a client finds at a port."""
+        try:
+            with socket.create_connection((self.net.far, port), timeout=5) as there:
+                return OPEN if ask(there) == b"yes\n" else SHUT
+        except ConnectionRefusedError:
+            return SHUT
+
+    def nft(self, words: str) -> str:
+        return self.root.check(["nft", *words.split()]).decode()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection((self.net.far, 143), timeout=10)
+
+
+def ask(there: socket.socket, seconds: float = 0) -> bytes:
+    """What is answered; nothing when the connection was reset."""
+    try:
+        there.sendall(b"%f\n" % seconds)
+        return there.recv(10)
+    except ConnectionError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Far]:
+    require.root()
+    checkout = Path(__file__).resolve().parents[2]
+    with Network() as net, image.Root(binds=[(checkout, "/opt")], net=net.path) as root:
+        net.check(["ip", "link", "set", "lo", "up"])
+        yield Far(root, net)
+
+
+@pytest.fixture
+def far(host: Far) -> Far:
+    """With a gate that was just laid."""
+    if host.keeper.poll() is not None:
+        host.start()
+    host.tell("remove")
+    host.tell("lay")
+    return host
+
+
+def test_a_shut_gate_answers_nothing_and_leaves_all_else_alone(far: Far) -> None:
+    assert far.tell("stands") and far.tell("left") is None
+    assert [far.state(port) for port in (143, 25, 8080)] == [SHUT, SHUT, OPEN]
+    assert far.root.check(["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 143))"]) == b""
+
+
+@pytest.mark.issue("4.2 the kernel ends the lease at its deadline: next packet reset, new connections refused")
+def test_an_open_gate_ends_at_its_deadline_and_takes_standing_connections_with_it(far: Far) -> None:
+    began = time.monotonic()
+    assert far.tell("open", 2.0) is True
+    with far.connect() as there, far.connect() as late:
+        assert ask(there) == b"yes\n"
+        late.sendall(b"2.5\n")  # is answered half a second too late
+        ends = until_shut(there)
+        assert 1.8 <= ends - began <= 2.6, "the deadline, give or take this machine's stalls"
+        late.settimeout(1.5)
+        with pytest.raises((TimeoutError, ConnectionError)):
+            raise ConnectionError(late.recv(10))
+    assert far.state() == SHUT
+
+
+def until_shut(there: socket.socket) -> float:
+    while ask(there) == b"yes\n":
+        time.sleep(0.02)
+    return time.monotonic()
+
+
+@pytest.mark.issue("4.2 the lab stopping nft and the guard at every point of a renewal")
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_renewal_that_stands_still_at_any_point_opens_nothing_after_its_deadline(
+    far: Far, number: int, when: str
+) -> None:
+    """Transaction 1 lays the ticket, 2 opens. It goes on 1.5 s later, 1 s after the deadline that it was given."""
+    told = far.tell("open", 0.5, [number, *((1.5, 0.0) if when == "before" else (0.0, 1.5))])
+    opened = (number, when) == (2, "after")
+    assert told is opened
+    assert far.tell("left") is None and far.state() == SHUT
+    assert far.tell("open", 5.0) is True and far.state() == OPEN, "the next one does"
+
+
+@pytest.mark.issue("4.2 a commit later than the ticket fails whole")
+def test_a_commit_that_comes_later_than_the_ticket_changes_nothing_though_the_deadline_is_far(far: Far) -> None:
+    assert far.tell("open", 60.0, [2, 0.6, 0.0]) is False
+    assert far.tell("left") is None and far.tell("stands")
+
+
+@pytest.mark.issue("4.P guard killed; guard hung: the gate shuts at the deadline")
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_a_guard_that_dies_or_hangs_leaves_a_gate_that_shuts(far: Far, how: str) -> None:
+    assert far.tell("open", 2.0) is True
+    began = time.monotonic()
+    if how == "killed":
+        far.dies()
+    else:
+        far.keeper.send_signal(signal.SIGSTOP)
+    try:
+        with far.connect() as there:
+            assert until_shut(there) - began < 2.6
+        assert far.state() == SHUT
+    finally:
+        if how == "hung":
+            far.keeper.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.issue("4.P ruleset flushed")
+def test_a_foreign_flush_takes_one_table_and_the_other_still_holds(far: Far) -> None:
+    far.nft("flush ruleset")
+    assert far.state() == SHUT and not far.tell("stands")
+    assert str(far.tell("open", 5.0)).startswith("refused"), "it isn't opened by half"
+    assert far.state() == SHUT
+    far.tell("lay")
+    assert far.tell("stands") and far.state() == SHUT
+    assert far.tell("open", 2.0) is True
+    far.nft("flush ruleset")
+    with far.connect() as there:
+        until_shut(there)
+    assert far.state() == SHUT, "the table that the guard owns ends it too"
+
+
+@pytest.mark.issue("4.2 only both tables gone at once open the gate")
+def test_only_a_flush_and_the_guards_death_together_open_it_and_the_next_guard_shuts_it(far: Far) -> None:
+    far.dies()
+    assert far.state() == SHUT
+    far.start()
+    far.tell("lay")
+    far.nft("flush ruleset")
+    far.dies()
+    until(lambda: far.state() == OPEN, what="the kernel has removed the dead one's table")
+    far.start()
+    far.tell("lay")
+    assert far.state() == SHUT
+
+
+@pytest.mark.issue("4.2 a guard that is restarted doesn't cut the connections of a place that serves")
+def test_a_guard_that_starts_again_keeps_what_the_last_one_left_open_and_no_longer(far: Far) -> None:
+    began = time.monotonic()
+    assert far.tell("open", 4.0) is True
+    with far.connect() as there:
+        assert ask(there) == b"yes\n"
+        far.dies()
+        far.start()
+        far.tell("resume")
+        assert ask(there) == b"yes\n"
+        assert until_shut(there) - began < 4.6
+    far.tell("resume")
+    assert far.state() == SHUT
+    assert far.tell("open") is True and far.tell("left") == float("inf")
+
+
+@pytest.mark.issue("4.2 queue-only: port 25 answers, deliveries go to the active's fixed address alone")
+def test_a_passive_place_takes_mail_and_hands_it_to_the_active_alone(far: Far) -> None:
+    relay = socket.create_server((far.net.near, 24))
+    with contextlib.closing(relay):
+        reach = f"import socket; socket.create_connection(({far.net.near!r}, 24), 5)"
+        far.tell("lay", far.net.near)
+        assert [far.state(25), far.state(143)] == [OPEN, SHUT]
+        far.root.check(["python3", "-c", reach])
+        far.tell("lay", "198.51.100.1")
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            far.root.check(["python3", "-c", reach])
+        assert b"ConnectionRefusedError" in refused.value.stderr or b"ConnectionReset" in refused.value.stderr
+
+
+def test_removed_it_leaves_no_table(far: Far) -> None:
+    far.tell("remove")
+    assert "mailmirror" not in far.nft("list ruleset")
+    assert far.state() == OPEN
