@@ -48,7 +48,8 @@ def main() -> None:
                 told = gate.open_until(ALWAYS if argument is None else boottime() + argument)
             elif method == "lay":
                 relay: str | None = argument
-                told = gate.lay(Ports((143,), (25, 24), relay) if relay else None)
+                gate.lay(Ports((143,), (25, 24), relay) if relay else None)
+                told = None
             else:
                 told = getattr(gate, method)()
         except Refused as refused:
