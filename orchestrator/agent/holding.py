@@ -4,9 +4,10 @@ the active place. Pure: values in, values out.
 The list of parameters is closed (`NAMES`), and none of it is in master.cf:
 
 - `virtual_transport local_transport relay_transport default_transport`: every class of address goes one way. With a
-  known active that is SMTP to its fixed address, in brackets, so that no MX is looked up; with none it is Postfix's own
-  `retry` service, which puts each letter off. `defer_transports` alone wouldn't do: `postqueue -f` overrides it
-  (postconf(5): "unless someone issues sendmail -q"), and whoever typed that would have the mirror written.
+  known active that is SMTP to its fixed address, in brackets, so that no MX is looked up; with none it is a socket in
+  Postfix's private directory that nobody makes, so that each letter is put off. Postfix's own `retry` service wouldn't
+  do: smtpd refuses a recipient whose transport that is (measured, 3.7). Nor would `defer_transports` alone: `postqueue
+  -f` overrides it (postconf(5): "unless someone issues sendmail -q"), and whoever types that has the mirror written.
 - `relayhost` says the same again, and `transport_maps sender_dependent_default_transport_maps
   sender_dependent_relayhost_maps smtp_fallback_relay` are empty: each of them would send a letter another way.
 - `defer_transports` names the final transports of before, for a route that main.cf doesn't decide (FILTER in a map).
@@ -14,7 +15,7 @@ The list of parameters is closed (`NAMES`), and none of it is in master.cf:
   own list of users may be behind, so that it never refuses for good either.
 
 Invariant: `judge` finds nothing to say against exactly those values that `wanted` gives. What a filter
-(`content_filter`, a milter) does with a letter isn't looked at. Sources: postconf(5), transport(5), error(8).
+(`content_filter`, a milter) does with a letter isn't looked at. Sources: postconf(5), transport(5).
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ EMPTIED = (
 NAMES = (*ROUTED, "relayhost", *EMPTIED, "defer_transports", "soft_bounce")
 READ = ("mailbox_transport", "fallback_transport", "content_filter")
 """Read beside them, never written."""
-NEEDED = ("retry/unix", "smtp/unix")
-"""Services of master.cf that the values above name; every Postfix since 2.4 comes with both."""
+NEEDED = ("lmtp/unix", "smtp/unix")
+"""Services of master.cf that the values above name; every Postfix comes with both."""
 FINAL = ("lmtp", "local", "virtual")
 PASSES_ON = ("smtp", "relay", "retry", "error", "discard")
-NOWHERE = "retry:4.3.2 this place is passive and no active place is known"
+NOWHERE = "lmtp:unix:private/mailmirror-no-active-known"
 _ADDRESS = re.compile(r"[0-9A-Za-z.:-]{1,253}")
 _TO = re.compile(r"smtp:\[([0-9A-Za-z.:-]{1,253})\]:25")
 

@@ -157,7 +157,7 @@ def test_postqueue_flush_delivers_nothing(postfix: Postfix) -> None:
     held(postfix)
     for to in ("u@example.test", "root@mail.example.test", "someone@partner.test", "someone@elsewhere.test"):
         postfix.check(f"echo hello | sendmail -f a@b.test {to}")
-    reasons = "postqueue -j | grep -c 'this place is passive' || true"
+    reasons = "postqueue -j | grep -c 'mailmirror-no-active-known' || true"
     until(lambda: (postfix.check("postqueue -f"), postfix.check(reasons))[1] == "4\n", what="all four wait")
     boxes = "find /var/vmail /var/mail -name yes -o -name root"
     assert postfix.check(boxes) == ""
