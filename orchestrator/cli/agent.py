@@ -1,7 +1,8 @@
-"""`mailmirror agent install|update|remove`: bind a key to the agent on a host, keep that up to date, take it away.
+"""`mailmirror agent install|update|remove`: what a host keeps of mailmirror, laid down, kept up to date, taken away.
 
-Where no key is bound (no `mm_forced`) nothing needs to be installed or updated: the agent's code is sent when a
-conversation begins, once per version.
+That is the guard, on the mail hosts and the witness of a pair with services or a lease, and the agent that a key is
+bound to. Where no key is bound (no `mm_forced`) the agent itself needs no installing: its code is sent when a
+conversation begins, once per version. On this machine (`ansible_connection: local`) there is no key to bind.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator import __version__
-from orchestrator.cli import reach
+from orchestrator.cli import guarding, reach
 from orchestrator.cli.front import F, Front, order_options
 from orchestrator.errors import NothingToDo, UsageError
 
@@ -28,54 +29,18 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """The agent on a mail host, where a key may do nothing but start it."""
+    """The agent and the guard on a host."""
 
 
-@command.command()
-@click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST")
-@click.option("--print", "only_print", is_flag=True, help="Only print the line for authorized_keys.")
-@click.option(
-    "--login-key", type=click.Path(path_type=Path), help="Log in with this key to install; by default the host's."
-)
-@click.option("--dry-run", is_flag=True, help="The same as --print.")
-@order_options
-@click.pass_obj
-def install(
-    front: Front,
-    pair_and_host: tuple[str, ...],
-    only_print: bool,
-    login_key: Path | None,
-    dry_run: bool,
-    yes: bool,
-    reason: str,
-    timeout: float | None,
-) -> int:
-    """Install the agent on HOST of PAIR, and let its key (ansible_ssh_private_key_file) do nothing but start it there.
-
-    The key's line replaces every other line of that key in the user's authorized_keys: afterwards it opens no shell.
-    """
-    chosen, host = _chosen(front, pair_and_host)
-    line = _line(host)
-    if only_print or dry_run:
-        return _told(front, {"host": host.name, "authorized_keys": line}, f"{line}\n")
-    user = host.user or "your user"
-    question = f"Install the agent on {host.name}, with this line alone for the key of {user} there?"
-    code = _lay(front, chosen, host, line, Order("agent install", question, login_key, yes, reason, timeout))
-    if not host.forced and front.style != "json":
-        sys.stdout.write(f"Say so in the inventory: mm_forced: true for {host.name}.\n")
-    return code
-
-
-def _with_a_login(function: F) -> F:
-    """What `update` and `remove` take: the host, and a key for the login that isn't bound to the agent."""
+def _on_a_host(function: F) -> F:
+    """What all three take: the host, and a key for the login."""
     for option in (
         order_options,
         click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
         click.option(
             "--login-key",
             type=click.Path(path_type=Path),
-            required=True,
-            help="Log in with this key; it has to be one that may run commands.",
+            help="Log in with this key, one that may run commands; by default the host's.",
         ),
         click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST"),
     ):
@@ -84,96 +49,185 @@ def _with_a_login(function: F) -> F:
 
 
 @command.command()
-@_with_a_login
+@_on_a_host
+@click.option("--print", "only_print", is_flag=True, help="Only print the line for authorized_keys.")
+@click.option("--guard", "only_guard", is_flag=True, help="Only lay the guard down: the key stays what it is.")
+@click.pass_obj
+def install(
+    front: Front,
+    pair_and_host: tuple[str, ...],
+    login_key: Path | None,
+    dry_run: bool,
+    only_print: bool,
+    only_guard: bool,
+    yes: bool,
+    reason: str,
+    timeout: float | None,
+) -> int:
+    """Lay the guard down on HOST of PAIR where it gets one, and bind the host's key to the agent there.
+
+    The key (ansible_ssh_private_key_file) can then do nothing but start the agent: its line replaces every other line
+    of that key in the user's authorized_keys. With --guard, on the witness and on this machine no key is bound.
+    """
+    pair, host = _chosen(front, pair_and_host)
+    guarded = guarding.has_one(pair, host) and not only_print
+    line = "" if only_guard or host.local or host.place == "witness" else _line(host)
+    if only_print or (dry_run and line and not guarded):
+        return _told(front, {"host": host.name, "authorized_keys": line}, f"{line}\n")
+    if not line and not guarded:
+        raise NothingToDo(f"{host.name} gets no guard: {_why_not(pair, host)}.", remedy="Nothing to do.")
+    plans = [line] if line else []
+    plans += [guarding.plan(pair, host)] if guarded else []
+    if dry_run:
+        return _told(front, {"host": host.name, "authorized_keys": line, "plan": plans}, "\n".join(plans) + "\n")
+    sys.stderr.write("\n".join(plans) + "\n")
+    reach.confirm(_question(host, bool(line), guarded), yes)
+    reach.note(pair, "agent install", reason, host=host.name)
+    login = _login(host, login_key)
+    answer: dict[str, Any] = {"host": host.name}
+    text = ""
+    if guarded:
+        answer["guard"] = done = guarding.lay(pair, login, timeout)
+        text = guarding.laid(host, done)
+    if line:
+        text += _lay_agent(host, login, line, timeout, answer)
+        text += "" if host.forced else f"Say so in the inventory: mm_forced: true for {host.name}.\n"
+    return _told(front, answer, text)
+
+
+def _question(host: Host, bound: bool, guarded: bool) -> str:
+    user = host.user or "your user"
+    what = " and ".join(name for name, so in (("the guard", guarded), ("the agent", bound)) if so)
+    return f"Install {what} on {host.name}" + (f", with this line alone for the key of {user} there?" if bound else "?")
+
+
+def _why_not(pair: Pair, host: Host) -> str:
+    if host.place in ("primary", "mirror"):
+        return f"{pair.name} has no services and no lease"
+    return "the pair has no lease" if host.place == "witness" else f"it is the {host.place}"
+
+
+@command.command()
+@_on_a_host
 @click.pass_obj
 def update(
     front: Front,
     pair_and_host: tuple[str, ...],
-    login_key: Path,
+    login_key: Path | None,
     dry_run: bool,
     yes: bool,
     reason: str,
     timeout: float | None,
 ) -> int:
-    """Bring the agent on HOST of PAIR, where its key is bound to it (mm_forced), up to this version.
+    """Bring what was installed on HOST of PAIR up to this version and this inventory.
 
-    The next conversation runs it; one that is on goes on with the old one.
+    A guard is started anew when something changed, and keeps its lease meanwhile. The agent's next conversation runs
+    the new code; one that is on goes on with the old one.
     """
-    chosen, host = _chosen(front, pair_and_host)
-    if not host.forced:
+    pair, host = _chosen(front, pair_and_host)
+    login = _login(host, login_key)
+    guarded = guarding.has_one(pair, host) and guarding.look(login, timeout)["installed"]
+    line = _line(host) if host.forced and host.place != "witness" else ""
+    if not line and not guarded:
         raise NothingToDo(
-            f"No key is bound to the agent on {host.name}: its code is sent when a conversation begins.",
-            remedy="Bind one with `mailmirror agent install`, if it should do nothing else.",
+            f"{host.name} has no guard, and no key is bound to the agent: its code is sent when a conversation begins.",
+            remedy="Lay a guard down, or bind a key, with `mailmirror agent install`.",
         )
-    question = f"Bring the agent on {host.name} up to version {__version__}?"
     if dry_run:
         return _told(front, {"host": host.name, "version": __version__}, f"{host.name} would get {__version__}.\n")
-    return _lay(front, chosen, host, _line(host), Order("agent update", question, login_key, yes, reason, timeout))
+    reach.confirm(f"Bring {host.name} up to version {__version__}?", yes)
+    reach.note(pair, "agent update", reason, host=host.name)
+    answer: dict[str, Any] = {"host": host.name}
+    text = ""
+    if guarded:
+        answer["guard"] = done = guarding.lay(pair, login, timeout)
+        text = guarding.laid(host, done)
+    if line:
+        text += _lay_agent(host, login, line, timeout, answer)
+    return _told(front, answer, text)
 
 
 @command.command()
-@_with_a_login
+@_on_a_host
+@click.option("--markers", is_flag=True, help="Remove the markers of the stores too: they belong to no pair then.")
+@click.option("--active", "typed", metavar="HOST", help="The host's name, typed when it is the active one.")
 @click.pass_obj
 def remove(
     front: Front,
     pair_and_host: tuple[str, ...],
-    login_key: Path,
+    login_key: Path | None,
     dry_run: bool,
+    markers: bool,
+    typed: str | None,
     yes: bool,
     reason: str,
     timeout: float | None,
 ) -> int:
-    """Take the agent off HOST of PAIR: its key's line in authorized_keys, and its code.
+    """Take the guard off HOST of PAIR, and with --login-key the agent: its key's line in authorized_keys, and its code.
 
-    Its indexes stay (they know what the quarantine holds), and so does everything in the stores, the markers too.
+    The agent's indexes stay (they know what the quarantine holds), and so does everything in the stores. An active host
+    goes on serving mail.
     """
-    chosen, host = _chosen(front, pair_and_host)
-    key = importlib.import_module("orchestrator.remote.ssh").public_half(host.key_file)
-    plan = {"host": host.name, "removed": [f"every line of the key {host.key_file}", "code/", "agent.py"]}
-    sentence = f"every line of the key {host.key_file} in authorized_keys there, and the agent's code"
+    pair, host = _chosen(front, pair_and_host)
+    login = _login(host, login_key)
+    bound = login_key is not None and not host.local
+    key = importlib.import_module("orchestrator.remote.ssh").public_half(host.key_file) if bound else None
+    guarded = guarding.has_one(pair, host)
+    found = guarding.look(login, timeout) if guarded else {"installed": False, "role": "unknown", "held": False}
+    if not bound and not found["installed"]:
+        raise NothingToDo(f"{host.name} has no guard.", remedy="To unbind its key, log in with another: --login-key.")
+    sentence = f"every line of the key {host.key_file} in authorized_keys there, and the agent's code" if bound else ""
+    plans = [f"{host.name} loses {sentence}: nothing can log in with that key any more."] if bound else []
+    plans += [guarding.loss(host, found, markers)] if guarded else []
+    gone = [f"every line of the key {host.key_file}", "code/", "agent.py"] if bound else []
+    answer: dict[str, Any] = {"host": host.name, "removed": gone, "plan": plans}
     if dry_run:
-        return _told(front, plan, f"{host.name} would lose {sentence}.\n")
-    sys.stderr.write(f"{host.name} loses {sentence}: nothing can log in with that key any more.\n")
-    reach.confirm("Remove them?", yes)
-    reach.note(chosen, "agent remove", reason, host=host.name)
+        return _told(front, answer, "\n".join(plans) + "\n")
+    sys.stderr.write("\n".join(plans) + "\n")
+    even_active = guarding.demand_name(host, found, typed)
+    reach.confirm("Remove it?", yes)
+    reach.note(pair, "agent remove", reason, host=host.name)
+    text = ""
+    if found["installed"]:
+        answer["guard"] = done = guarding.take(login, even_active, markers, timeout)
+        text = guarding.taken(host, done)
+    if bound:
+        installing = importlib.import_module("orchestrator.remote.install")
+        lost = installing.remove(login, key, timeout or installing.WITHIN)
+        there = "removed" if lost.line == "removed" else "not there"
+        text += (
+            f"{host.name}: the key's line was {there}; the agent's code is gone from {lost.state}, its indexes stay.\n"
+        )
+        answer |= lost._asdict()
+    return _told(front, answer, text)
+
+
+def _lay_agent(host: Host, login: Host, line: str, timeout: float | None, answer: dict[str, Any]) -> str:
+    """Lay the agent and the key's line down, and say so."""
     installing = importlib.import_module("orchestrator.remote.install")
-    done = installing.remove(replace(host, key_file=login_key), key, timeout or installing.WITHIN)
-    there = "removed" if done.line == "removed" else "not there"
-    text = f"{host.name}: the key's line was {there}; the agent's code is gone from {done.state}, its indexes stay.\n"
-    return _told(front, {**plan, **done._asdict()}, text)
+    done = installing.install(login, line, timeout or installing.WITHIN)
+    answer |= {"authorized_keys": line, **done._asdict()}
+    return f"{host.name}: the agent {__version__} stands in {done.state}; the key's line was {_SAID[done.line]}.\n"
 
 
-class Order(NamedTuple):
-    """What was typed."""
-
-    verb: str
-    question: str
-    login_key: Path | None
-    yes: bool
-    reason: str
-    timeout: float | None
-
-
-def _lay(front: Front, pair: Pair, host: Host, line: str, order: Order) -> int:
-    """Ask, lay the agent and the line down, and tell."""
-    sys.stderr.write(f"{line}\n")
-    reach.confirm(order.question, order.yes)
-    reach.note(pair, order.verb, order.reason, host=host.name)
-    installing = importlib.import_module("orchestrator.remote.install")
-    login = replace(host, key_file=order.login_key) if order.login_key else host
-    done = installing.install(login, line, order.timeout or installing.WITHIN)
-    text = f"{host.name}: the agent {__version__} stands in {done.state}; the key's line was {_SAID[done.line]}.\n"
-    return _told(front, {"host": host.name, "authorized_keys": line, **done._asdict()}, text)
+_SAID = {"added": "added", "replaced": "put in place of the key's earlier ones", "there": "there already"}
 
 
 def _line(host: Host) -> str:
-    """The line that binds the host's key."""
+    """The line that binds the host's key. Raises UsageError."""
+    if host.key_file is None:
+        raise UsageError(
+            f"{host.name} has no key of its own.",
+            remedy="Make one with ssh-keygen and name it by ansible_ssh_private_key_file; or say --guard.",
+        )
     key = importlib.import_module("orchestrator.remote.ssh").public_half(host.key_file)
     line: str = importlib.import_module("orchestrator.remote.install").key_line(host, key)
     return line
 
 
-_SAID = {"added": "added", "replaced": "put in place of the key's earlier ones", "there": "there already"}
+def _login(host: Host, login_key: Path | None) -> Host:
+    """The host as it is logged in to."""
+    return replace(host, key_file=login_key) if login_key is not None else host
 
 
 def _told(front: Front, answer: Mapping[str, object], text: str) -> int:
@@ -186,24 +240,11 @@ def _chosen(front: Front, pair_and_host: tuple[str, ...]) -> tuple[Pair, Host]:
     if len(pair_and_host) > 2:
         raise click.UsageError("It takes a pair and one host.")
     pair = reach.changeable(front, pair_and_host[0] if len(pair_and_host) == 2 else None)
-    return pair, _host(pair, pair_and_host[-1])
-
-
-def _host(pair: Pair, name: str) -> Host:
-    """The host of that name that a key leads to. Raises UsageError."""
+    name = pair_and_host[-1]
     host = pair.hosts.get(name)
     if host is None:
         raise UsageError(
             f"The pair {pair.name} has no host {name}; it has {', '.join(pair.hosts)}.",
             remedy="Correct the name, or the inventory.",
         )
-    if host.local:
-        raise UsageError(
-            f"{name} is this machine (ansible_connection: local): no key leads to it.", remedy="Nothing to do."
-        )
-    if host.key_file is None:
-        raise UsageError(
-            f"{name} has no key of its own.",
-            remedy="Make one with ssh-keygen and name it by ansible_ssh_private_key_file.",
-        )
-    return host
+    return pair, host

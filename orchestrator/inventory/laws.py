@@ -43,7 +43,7 @@ def _places(pair: Pair) -> Iterator[Violation]:
         for name in names[1:]:
             what = f"{place} is taken by {names[0]}; a pair has one {place}"
             yield Violation(pair.name, what, "give it another place, or another pair", name, "mm_place")
-    if "mm_lease" in pair.not_used and pair.witness is None:
+    if pair.lease is not None and pair.witness is None:
         hint = "give one host mm_place: witness, or remove mm_lease"
         yield Violation(pair.name, "a lease takes a witness", hint, key="mm_lease")
 

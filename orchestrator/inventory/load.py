@@ -28,7 +28,6 @@ _UNUSED_KEYS = {
     "mm_mode": "mm_mode",
     "mm_vip": "mm_vip",
     "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
-    "mm_lease": "mm_lease",
     "mm_windows": "mm_windows",
 }
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
@@ -214,9 +213,13 @@ def _pair(reading: PairReading) -> Pair:
         "state_dir": FilePath(said.mm_state_dir).expanduser() if said.mm_state_dir else None,
         "listen": said.mm_listen,
         "dns": _dns(said.mm_dns) if said.mm_dns else None,
+        "lease": said.mm_lease.ttl if said.mm_lease else None,
+        "guard_port": said.mm_guard_port,
+        "units": said.mm_units,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in (ARCHIVE, WITNESS)]
+    idle = (ARCHIVE,) if said.mm_lease else (ARCHIVE, WITNESS)
+    unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in idle]
     unused += [said for key, said in _UNUSED_KEYS.items() if key in merged]
     return Pair(
         name=reading.name,

@@ -111,6 +111,9 @@ class Pair:
     state_dir: Path = field(default_factory=default_state_dir)
     listen: str | None = None  # HOST:PORT
     dns: Dns | None = None
+    lease: float | None = None  # seconds that a grant lasts; None: no lease
+    guard_port: int = 7521
+    units: tuple[str, ...] = ()  # of the site's own, beside those of `services`
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:

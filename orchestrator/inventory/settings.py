@@ -27,6 +27,7 @@ DEFAULTS = {
     "mm_watch": "auto",
     "mm_audit": "15m",
     "mm_verify": "24h",
+    "mm_guard_port": "7521",
     "mm_forced": "false",
     "mm_other_dovecot": "false",
     "ansible_port": "22",

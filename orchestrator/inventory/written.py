@@ -59,6 +59,7 @@ InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("
 Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Word = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:_.-]*(@[A-Za-z0-9:_.-]*)?\.(service|socket)$")]
 
 
 class Record(BaseModel):
@@ -201,6 +202,12 @@ class PairVars(Connection):
     mm_vip: Vip | None = Field(None, description="moving address; default none")
     mm_dns: Dns | None = Field(None, description="moving names; default none")
     mm_lease: Lease | None = Field(None, description="lease; needs a witness; default none")
+    mm_guard_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="UDP port of the guards; default 7521"
+    )
+    mm_units: Annotated[tuple[UnitName, ...], Field(min_length=1)] | None = Field(
+        None, description="further systemd units that serve mail; default none"
+    )
     mm_windows: tuple[Window, ...] | None = Field(None, description="weekly maintenance; default none")
     mm_state_dir: LocalPath | None = Field(None, description="the controller's state; one for all pairs")
     mm_bandwidth: Rate | None = Field(None, description="limit per passive place; default none")

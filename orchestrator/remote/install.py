@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import getpass
 import json
+import os
 import shlex
+import subprocess
 import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.errors import ConfigError, HostUnreachable, NotPermitted
 from orchestrator.inventory import Host
@@ -79,6 +81,16 @@ def remove(host: Host, key: Key, within: float = WITHIN) -> Installed:
 
 
 def _have_done(host: Host, script: str, job: bytes, within: float) -> Installed:
+    return Installed(**have_done(host, script, job, within))
+
+
+def have_done(host: Host, script: str, job: bytes, within: float) -> dict[str, Any]:
+    """What one of this room's scripts says after its work on a host, over SSH or on this machine; `job` is its line.
+
+    Raises what `ssh.connect` does, NotPermitted, HostUnreachable.
+    """
+    if host.local:
+        return _here(host, script, job, within)
     trunk = ssh.connect(host)
     try:
         channel = trunk.run(_command(host.python, script))
@@ -91,11 +103,28 @@ def _have_done(host: Host, script: str, job: bytes, within: float) -> Installed:
         trunk.close()
 
 
+def _here(host: Host, script: str, job: bytes, within: float) -> dict[str, Any]:
+    if os.geteuid() != 0:
+        raise NotPermitted(f"{host.name} is this machine, and installing on it takes root.", remedy="Use sudo.")
+    try:
+        done = subprocess.run(_words(host.python, script), input=job, capture_output=True, timeout=within, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise HostUnreachable(f"{host.name}: the installer wasn't done within {within:g} s") from error
+    if MARK not in done.stdout:
+        raise HostUnreachable(f"{host.name}: the installer failed: {done.stderr.decode(errors='replace')[-1000:]}")
+    said: dict[str, Any] = json.loads(done.stdout.partition(MARK)[2])
+    return said
+
+
 def _command(python: str, script: str) -> str:
+    return "exec " + shlex.join(_words(python, script))
+
+
+def _words(python: str, script: str) -> list[str]:
     text = Path(__file__).with_name(script).read_text(encoding="utf-8")
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     start = f'import zlib,base64;exec(zlib.decompress(base64.b64decode("{packed}")))'
-    return "exec " + shlex.join([*bootstrap.interpreter(python), "-I", "-S", "-c", start])
+    return [*bootstrap.interpreter(python), "-I", "-S", "-c", start]
 
 
 def _job(line: str) -> bytes:
@@ -106,7 +135,7 @@ def _job(line: str) -> bytes:
     )
 
 
-def _answer(channel: Line, name: str, within: float) -> Installed:
+def _answer(channel: Line, name: str, within: float) -> dict[str, Any]:
     """What the installer says."""
     deadline, heard = time.monotonic() + within, b""
     while MARK not in heard or not heard.endswith(b"\n"):
@@ -125,4 +154,5 @@ def _answer(channel: Line, name: str, within: float) -> Installed:
         if not data:
             raise HostUnreachable(f"{name}: the installer failed: {channel.settle()}")
         heard += data
-    return Installed(**json.loads(heard.partition(MARK)[2]))
+    said: dict[str, Any] = json.loads(heard.partition(MARK)[2])
+    return said

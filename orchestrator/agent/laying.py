@@ -1,0 +1,369 @@
+"""Lays the guard down on a host and takes it away: code, command, settings, key, unit, and the boot gate's drop-ins.
+
+The controller ships the agent's code and has one of the three `ERRANDS` done there, as root, over SSH or as its own
+child. What was laid stands in a ledger in the guard's state directory, written before the first file, so that taking it
+away leaves /etc as it was, also after an installation that was cut off.
+
+Invariant: running mail services are never stopped, started or reloaded by laying down, and a host that is active goes
+on serving when its guard is taken away: the gate is opened, its addresses stay. A passive host whose Postfix is held is
+taken out of that posture only with its mail services stopped: else what waits in its queue would be delivered into the
+mirror's stores. A key that is another one is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from typing import Any, Dict, List, Mapping, Tuple
+
+from . import VERSION, marker, posture, unitfiles, units
+from .beneath import Outside, Root
+from .posture import STATE, replace, settle
+from .serve import Fault
+
+ETC = "/etc/mailmirror"
+SETTINGS, KEY = ETC + "/guard.json", ETC + "/guard.key"
+CODE = unitfiles.HOME + "/code"
+COMMAND = "/usr/local/sbin/mailmirror-guard"
+LEDGER = "laid.json"
+TABLES = "mailmirror"
+"""How the names of the gate's nftables tables begin."""
+READY_WITHIN = 30.0
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def look(_: Mapping[str, Any]) -> Dict[str, Any]:
+    """{installed, version, role, held, settings}: `role` is active, passive, witness, or unknown."""
+    settings = _settings()
+    version = os.readlink(CODE + "/current") if os.path.islink(CODE + "/current") else ""
+    held = os.path.exists(os.path.join(STATE, posture.FILE))
+    there = os.path.exists(os.path.join(STATE, LEDGER))
+    return {"installed": there, "version": version, "role": role(settings), "held": held, "settings": settings}
+
+
+def role(settings: Mapping[str, Any]) -> str:
+    """What the store markers say that this host is; one active store makes it active."""
+    if settings.get("place") == "witness":
+        return "witness"
+    found = set()
+    for store in settings.get("stores", ()):
+        try:
+            root = Root(store)
+            try:
+                read = marker.read(root)
+            finally:
+                root.close()
+        except (OSError, Outside, Fault):
+            read = None
+        found.add(read.role if read else "unknown")
+    return marker.ACTIVE if marker.ACTIVE in found else found.pop() if len(found) == 1 else "unknown"
+
+
+def _settings() -> Dict[str, Any]:
+    try:
+        with open(SETTINGS, encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+# --- laying down ------------------------------------------------------------------------------------------------------
+
+
+def install(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """`job`: {settings, key (hex), sha, files (name -> text), python}. Idempotent: what is so already is left alone.
+
+    Returns {version, changed (paths), restarted (seconds, None when it went on running), told (lines)}. Raises Fault:
+    not-root, systemd, another-key, guard-down.
+    """
+    _must_be_root()
+    systemd = units.version()
+    _same_key(job["key"])
+    wanted = _files(job, systemd)
+    links = _links(job["sha"])
+    gone = _intend([*wanted, *links])
+    changed = [path for path in gone if _unlink(path)]
+    changed += [CODE + "/" + job["sha"]] if _lay_code(job["sha"], job["files"]) else []
+    changed += [path for path, (content, mode) in wanted.items() if _write(path, content, mode)]
+    changed += [path for path, target in links.items() if _link(path, target)]
+    if any(path.startswith(unitfiles.UNITS) for path in changed):
+        units.reload()
+    took = _run_guard(bool(changed))
+    _prune(job["sha"])
+    told = (
+        [] if shutil.which("nft") else ["nftables is missing: the guard stops services itself, and the lease is weaker"]
+    )
+    return {"version": VERSION, "changed": changed, "restarted": took, "told": told}
+
+
+def _files(job: Mapping[str, Any], systemd: int) -> Dict[str, Tuple[str, int]]:
+    settings = job["settings"]
+    files = {
+        unitfiles.PROGRAM: (unitfiles.program(job["python"]), 0o755),
+        SETTINGS: (json.dumps(settings, indent=1, sort_keys=True) + "\n", 0o600),
+        KEY: (job["key"] + "\n", 0o600),
+        f"{unitfiles.UNITS}/{unitfiles.UNIT}": (unitfiles.guard_unit(settings), 0o644),
+    }
+    for unit in settings["units"]:
+        files[unitfiles.drop_in_path(unit)] = (unitfiles.drop_in(unit, systemd), 0o644)
+    return files
+
+
+def _links(sha: str) -> Dict[str, str]:
+    wants = f"{unitfiles.UNITS}/{unitfiles.WANTED_BY}.wants/{unitfiles.UNIT}"
+    return {CODE + "/current": sha, COMMAND: unitfiles.PROGRAM, wants: f"{unitfiles.UNITS}/{unitfiles.UNIT}"}
+
+
+def _must_be_root() -> None:
+    if os.geteuid() != 0:
+        raise Fault(
+            "not-root", "the guard can only be laid down and taken away by root", "Log in as root, or use sudo."
+        )
+
+
+def _same_key(key: str) -> None:
+    try:
+        with open(KEY, encoding="ascii") as file:
+            there = file.read().strip()
+    except FileNotFoundError:
+        return
+    if there != key:
+        raise Fault(
+            "another-key",
+            f"{KEY} is another controller's: its guards wouldn't understand this one",
+            "Copy PAIR.guard.key from that controller's mm_state_dir, or take the guard off every host first.",
+        )
+
+
+def _intend(paths: List[str]) -> List[str]:
+    """Have the ledger name all that is about to be laid; returns what an earlier version laid and this one doesn't."""
+    ledger = _ledger()
+    before = ledger["paths"]
+    missing = set()
+    for path in (*paths, CODE + "/x"):
+        directory = os.path.dirname(path)
+        while not os.path.isdir(directory):
+            missing.add(directory)
+            directory = os.path.dirname(directory)
+    directories = sorted({*ledger["directories"], *missing})
+    _keep({"paths": sorted({*before, *paths}), "directories": directories})
+    return [path for path in before if path not in paths]
+
+
+def _ledger() -> Dict[str, Any]:
+    try:
+        with open(os.path.join(STATE, LEDGER), encoding="utf-8") as file:
+            return dict(json.load(file))
+    except FileNotFoundError:
+        return {"paths": [], "directories": []}
+
+
+def _keep(ledger: Mapping[str, Any]) -> None:
+    os.makedirs(STATE, 0o700, exist_ok=True)
+    replace(os.path.join(STATE, LEDGER), json.dumps(ledger, indent=1).encode(), 0o600)
+
+
+def _lay_code(sha: str, files: Mapping[str, str]) -> bool:
+    home = f"{CODE}/{sha}"
+    if os.path.isdir(home):
+        return False
+    new = f"{CODE}/.new"
+    shutil.rmtree(new, ignore_errors=True)
+    package = f"{new}/orchestrator/agent"
+    os.makedirs(package, 0o755)
+    replace(f"{new}/orchestrator/__init__.py", b"", 0o644)
+    for name, text in files.items():
+        if os.path.basename(name) != name or not name.endswith(".py"):
+            raise Fault("bad-request", f"the code has an odd name: {name!r:.100}")
+        replace(f"{package}/{name}", text.encode(), 0o644)
+    os.rename(new, home)
+    settle(CODE)
+    return True
+
+
+def _prune(sha: str) -> None:
+    """The code of earlier versions goes: the guard runs this one by now."""
+    for name in os.listdir(CODE):
+        if name not in (sha, "current"):
+            shutil.rmtree(f"{CODE}/{name}")
+
+
+def _write(path: str, content: str, mode: int) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == content and os.fstat(file.fileno()).st_mode & 0o7777 == mode:
+                return False
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    replace(path, content.encode(), mode)
+    return True
+
+
+def _link(path: str, target: str) -> bool:
+    if os.path.islink(path) and os.readlink(path) == target:
+        return False
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    new = path + ".mailmirror-new"
+    _unlink(new)
+    os.symlink(target, new)
+    os.rename(new, path)
+    settle(os.path.dirname(path))
+    return True
+
+
+def _unlink(path: str) -> bool:
+    if not os.path.lexists(path):
+        return False
+    os.unlink(path)
+    return True
+
+
+def _run_guard(changed: bool) -> Any:
+    """Start it, or start it anew when what it runs by is another; the seconds that a restart took."""
+    [guard] = units.look([unitfiles.UNIT])
+    if guard.active == "active" and not changed:
+        return None
+    began = time.monotonic()
+    words = ["systemctl", "restart", unitfiles.UNIT]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=READY_WITHIN, check=False)
+    if done.returncode:
+        log = subprocess.run(
+            ["journalctl", "--no-pager", "-n", "10", "-o", "cat", "-u", unitfiles.UNIT],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        raise Fault("guard-down", f"the guard doesn't start: {log.stdout[-1500:]}", "Mend it; all files are laid down.")
+    return time.monotonic() - began if guard.active == "active" else None
+
+
+# --- taking away ------------------------------------------------------------------------------------------------------
+
+
+def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """`job`: {even_active: bool, markers: bool}. Idempotent. Returns {removed (paths), stopped (units), told (lines)}.
+
+    Raises Fault: not-root, active (this host is the active one and `even_active` isn't said), and what `posture` does.
+    """
+    _must_be_root()
+    settings = _settings()
+    serves = role(settings) == marker.ACTIVE
+    if serves and not job["even_active"]:
+        raise Fault(
+            "active", "this host is the active one", "Say its name with --active to take the guard off all the same."
+        )
+    told: List[str] = []
+    _stop_guard(settings, keep_addresses=serves)
+    _open_gate()
+    stopped: List[str] = []
+    if os.path.exists(os.path.join(STATE, posture.FILE)):
+        stopped = [unit.name for unit in units.look(settings.get("units", ())) if unit.there and not unit.stopped]
+        if (proof := units.stop(stopped)).state != posture.DONE:
+            raise Fault("still-running", "; ".join(proof.why), "Stop them by hand, then try again.")
+        told += posture.release()
+    told += [f"{name} stays masked" for name in units.unmask(settings.get("units", ()))]
+    if job["markers"]:
+        told += _remove_markers(settings.get("stores", ()))
+    removed = _remove_files()
+    units.reload()
+    return {"removed": removed, "stopped": stopped, "told": told}
+
+
+def _stop_guard(settings: Mapping[str, Any], keep_addresses: bool) -> None:
+    """Stop it, and let what it does at its end not take the users' address from a host that goes on serving."""
+    [guard] = units.look([unitfiles.UNIT])
+    directory = f"/run/systemd/system/{unitfiles.UNIT}.d"
+    if guard.there and keep_addresses:
+        os.makedirs(directory, 0o755, exist_ok=True)
+        replace(f"{directory}/leave.conf", b"[Service]\nExecStopPost=\n", 0o644)
+        units.reload()
+    before = [each for each in settings.get("addresses", ()) if _has(*each)]
+    try:
+        if guard.there and (proof := units.stop([unitfiles.UNIT])).state != posture.DONE:
+            raise Fault("guard-up", "; ".join(proof.why), "Stop it by hand: systemctl stop " + unitfiles.UNIT)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    for address, interface in before:
+        if keep_addresses and not _has(address, interface):
+            _ip("address", "add", address, "dev", interface)
+        if not keep_addresses and _has(address, interface):
+            _ip("address", "del", address, "dev", interface)
+
+
+def _has(address: str, interface: str) -> bool:
+    if not os.path.isdir(f"/sys/class/net/{interface}"):
+        return False
+    plain = address.partition("/")[0]
+    shown = json.loads(_ip("-json", "address", "show", "dev", interface))
+    return any(each["local"] == plain for link in shown for each in link.get("addr_info", ()))
+
+
+def _ip(*words: str) -> str:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=10, check=False)
+    if done.returncode:
+        raise Fault("address", f"ip {' '.join(words)}: {done.stderr.strip()}", "Mend it by hand, then try again.")
+    return done.stdout
+
+
+def _open_gate() -> None:
+    """Every table of ours goes; the guard's own went with the guard."""
+    if shutil.which("nft") is None:
+        return
+    shown = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, timeout=10, check=True)
+    for line in shown.stdout.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[2].startswith(TABLES):
+            subprocess.run(["nft", "delete", *words], capture_output=True, timeout=10, check=True)
+
+
+def _remove_markers(stores: List[str]) -> List[str]:
+    told = []
+    for store in stores:
+        path = os.path.join(store, ".mailmirror", "store.json")
+        if os.path.isfile(path) and not os.path.islink(path) and _unlink(path):
+            settle(os.path.dirname(path))
+            told.append(f"{store} has no marker any more: it is no pair's store")
+    return told
+
+
+def _remove_files() -> List[str]:
+    ledger = _ledger()
+    removed = [path for path in ledger["paths"] if _unlink(path)]
+    for directory in (CODE, *sorted(ledger["directories"], key=len, reverse=True)):
+        if directory == CODE:
+            shutil.rmtree(CODE, ignore_errors=True)
+        elif os.path.isdir(directory) and not os.listdir(directory):
+            os.rmdir(directory)
+    _empty(STATE)
+    return removed
+
+
+def _empty(directory: str) -> None:
+    """What the guard kept goes; the directory itself stays where it is a file system of its own."""
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        path = os.path.join(directory, name)
+        if name == "lost+found":
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    if os.path.isdir(directory) and not os.path.ismount(directory) and not os.listdir(directory):
+        os.rmdir(directory)
+
+
+ERRANDS = {"look": look, "install": install, "remove": remove}
+
+
+def main(asked: Mapping[str, Any]) -> Dict[str, Any]:
+    """One errand, {errand, job, files}: its answer, or {fault: [code, message, remedy]}."""
+    os.umask(0o022)
+    try:
+        return ERRANDS[asked["errand"]]({"files": asked["files"], **asked["job"]})
+    except Fault as fault:
+        return {"fault": [fault.code, str(fault), fault.remedy]}

@@ -1,0 +1,137 @@
+"""The unit of the guard and the drop-ins of the boot gate, as texts. Pure.
+
+The boot gate asks the living guard each time that a mail service is about to start, at boot and later, by whoever: a
+file in /run that says "open" could be left over by a guard that has died or hangs. A service asks by `ExecCondition=`
+and is skipped, without a failed state, unless the command ends with 0. Before systemd 243, which doesn't know that, and
+for a socket, which can't have it, it is `ExecStartPre=`: what may not start is `failed` there. (A socket has to be
+gated itself: it would start its service at a client's first byte, over and over.) Whatever goes wrong with the command
+(no guard, no code, out of time) keeps the unit down: the gate fails shut.
+
+Services come after the guard, which says that it is ready as soon as the gate is shut and its register is read, so no
+boot waits for a grant; the guard starts them once there is one. It wants nothing but local file systems: what has to be
+up before the network can't wait for what comes after it.
+
+Invariant: a unit's drop-in is the same whatever the pair; the unit's text follows from `guard.json` alone. Sources:
+systemd.service(5), systemd.socket(5), systemd.unit(5), systemd.special(7).
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping
+
+HOME = "/usr/lib/mailmirror"
+PROGRAM = HOME + "/guard"
+GATE = PROGRAM + " gate"
+"""The boot gate's command, followed by the unit's name: 0 lets the unit start, 1 to 254 keep it down."""
+TIDY = PROGRAM + " tidy"
+RUN = PROGRAM + " run"
+UNIT = "mailmirror-guard.service"
+UNITS = "/etc/systemd/system"
+WANTED_BY = "sysinit.target"
+"""As nftables.service: whatever is booted, a rescue shell's network too, the gate is shut first."""
+DROP_IN = "mailmirror-gate.conf"
+WATCHDOG = 10
+"""Seconds without a word from the guard until systemd starts it anew."""
+KNOWS_EXEC_CONDITION = 243
+
+_GATED = f"""# mailmirror's boot gate: the guard says whether this may start. `mailmirror agent remove` takes it away.
+[Unit]
+Wants={UNIT}
+After={UNIT}
+
+[{{section}}]
+{{word}}=+{GATE} %n
+"""
+_GUARD = f"""# Laid down by `mailmirror agent install`; a change is lost at the next update (use a drop-in).
+[Unit]
+Description=mailmirror's guard: lease, epoch and boot gate of this mail host
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+# What loads a ruleset empties the whole of it, once, before the gate is laid.
+After=local-fs.target systemd-modules-load.service nftables.service firewalld.service ufw.service
+RequiresMountsFor=/var/lib/mailmirror-guard {HOME}
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart={RUN}
+ExecStopPost={TIDY}
+Restart=always
+RestartSec=100ms
+WatchdogSec={WATCHDOG}s
+TimeoutStartSec=20s
+TimeoutStopSec=5s
+OOMScoreAdjust=-900
+UMask=0077
+RuntimeDirectory=mailmirror-guard
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=restart
+StateDirectory=mailmirror-guard
+StateDirectoryMode=0700
+CapabilityBoundingSet={{capabilities}}
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={{writes}}
+ProtectHome={{home}}
+PrivateTmp=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+LockPersonality=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy={WANTED_BY}
+"""
+_NETWORK = ("CAP_NET_ADMIN", "CAP_NET_RAW")
+_POSTFIX = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
+"""`postconf -e` keeps the owner of main.cf, and `postfix reload` becomes the user postfix for its queue."""
+_POSTFIX_WRITES = ("-/etc/postfix", "-/var/spool/postfix", "-/var/lib/postfix")
+
+
+def drop_in(unit: str, version: int) -> str:
+    """The drop-in of a service or a socket, for systemd of that version. ValueError for another kind of unit."""
+    if unit.endswith(".socket"):
+        return _GATED.format(section="Socket", word="ExecStartPre")
+    if not unit.endswith(".service"):
+        raise ValueError(f"{unit} is neither a service nor a socket")
+    word = "ExecCondition" if version >= KNOWS_EXEC_CONDITION else "ExecStartPre"
+    return _GATED.format(section="Service", word=word)
+
+
+def drop_in_path(unit: str) -> str:
+    """Where it lies: a template's own directory counts for each of its instances."""
+    name, at, rest = unit.partition("@")
+    return f"{UNITS}/{name}@.{rest.rpartition('.')[2]}.d/{DROP_IN}" if at else f"{UNITS}/{unit}.d/{DROP_IN}"
+
+
+def guard_unit(settings: Mapping[str, Any]) -> str:
+    """The guard's unit for a host with these settings (guard.json)."""
+    stores: List[str] = list(settings.get("stores", ()))
+    postfix = bool(settings.get("postfix"))
+    writes = [*(_POSTFIX_WRITES if postfix else ()), *(_quoted(f"-{store}") for store in stores), "-/run/systemd"]
+    at_home = any(store == top or store.startswith(top + "/") for store in stores for top in ("/home", "/root"))
+    capabilities = (*_NETWORK, *(_POSTFIX if postfix or stores else ()))
+    return _GUARD.format(capabilities=" ".join(capabilities), writes=" ".join(writes), home="no" if at_home else "yes")
+
+
+def _quoted(path: str) -> str:
+    return '"' + path.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def program(python: str) -> str:
+    """The command `mailmirror-guard`. What it imports late comes from the version that it began with."""
+    start = (
+        f'import os, sys; sys.path.append(os.path.realpath("{HOME}/code/current")); '
+        "from orchestrator.agent.guardtalk import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return f"#!/bin/sh\nexec {python} -I -S -c '{start}' \"$@\"\n"
