@@ -40,6 +40,27 @@ class Claim(NamedTuple):
     holds: bool = True
 
 
+class Told(NamedTuple):
+    """What the link was told of an address: how often since a moment, and how often its carrier had changed by then."""
+
+    since: float
+    changes: int
+    times: int = 0
+
+
+def announcing(told: Optional[Told], now: float, changes: int) -> Tuple[bool, Told]:
+    """Whether a held address is to be announced now, and what has been told if it is. None: it was never announced.
+
+    `now` is of any clock that doesn't jump, `changes` the link's (`netlink.Link`). Once the carrier came back, or a
+    bridge port began to forward, the neighbours may have learned something else meanwhile: all begins anew.
+    """
+    if told is None or told.changes != changes:
+        told = Told(now, changes)
+    if told.times >= len(ANNOUNCE_AFTER) or now - told.since < ANNOUNCE_AFTER[told.times]:
+        return False, told
+    return True, told._replace(times=told.times + 1)
+
+
 def shown(mac: bytes) -> str:
     """As in 02:00:0a:14:00:0b."""
     return ":".join(f"{byte:02x}" for byte in mac)

@@ -78,7 +78,10 @@ class Standing(NamedTuple):
 
 def link(name: str) -> Link:
     """An interface by name. Raises OSError, ENODEV where there is none."""
-    index = socket.if_nametoindex(name)
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError as error:  # it has no number of its own
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
     asked = _IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(
         _IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS)
     )

@@ -184,7 +184,7 @@ def _unlike_at(sight: Sight, active: bool, addresses: Sequence[str]) -> Iterator
         if not active and stands:
             yield f"{sight.host} is passive and has {plain(address)} on {stands[0].interface}"
         if active and not any(stand.usable and stand.interface == sight.interface for stand in stands):
-            how = f" usable: {' '.join(stands[0].flags)} on {stands[0].interface}" if stands else ""
+            how = f", which is {' '.join(stands[0].flags) or 'there'} on {stands[0].interface}" if stands else ""
             yield f"{sight.host} is active and doesn't hold {plain(address)}{how}"
         if active and stands and f"{stands[0].address}/{stands[0].prefix}" != str(ipaddress.ip_interface(address)):
             yield f"{sight.host} has {plain(address)} with prefix /{stands[0].prefix}; mm_vip says {address}"
