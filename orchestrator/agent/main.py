@@ -96,6 +96,7 @@ class Agent:
             "store.close": self._close_store,
             "lane": self._lane,
             "observe": self._observe,
+            "address": self._address,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -127,6 +128,16 @@ class Agent:
             # Late: the mail libraries take 30 ms to load, and most conversations carry mail and ask for no looks.
             self._observer = import_module(f"{__package__}.observe").Observer()
         return self._observer.observe(head)
+
+    def _address(self, head: Dict[str, Any], _: Frame) -> Work:
+        if "services" not in self._allow:
+            raise Fault(
+                "not-allowed",
+                "this key may not look at addresses, nor move them",
+                "Add `services` to --allow in its authorized_keys line.",
+            )
+        moved: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.vip").moved  # late, as above
+        return moved(head)
 
     # --- stores -----------------------------------------------------------------------
 

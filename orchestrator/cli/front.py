@@ -37,6 +37,7 @@ VERBS = {
     "uidlist": "Check a dovecot-uidlist.",
     "agent": "Install, update or remove the agent on a host.",
     "dns": "See the names that follow the active place; try a change.",
+    "vip": "See the addresses that move with the active place; try a move.",
     "config": "Check or show the inventory.",
 }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, inventory
-from orchestrator.inventory.model import DeleteBudget, Dns, Host, Inventory, Pair, Secret, Store
+from orchestrator.inventory.model import DeleteBudget, Dns, Host, Inventory, Pair, Secret, Store, Vip
 
 MAX_BYTES = 8 << 20
 
@@ -97,6 +97,7 @@ def _pair(told: dict[str, Any]) -> Pair:
             "state_dir": Path(told["state_dir"]),
             "not_used": tuple(told["not_used"]),
             "dns": _dns(told["dns"]) if told["dns"] else None,
+            "vip": Vip(tuple(told["vip"]["addresses"]), told["vip"]["interface"]) if told["vip"] else None,
         }
     )
 

@@ -29,9 +29,9 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     """Every violation in these pairs; an empty list for an inventory that can be used."""
     found: list[Violation] = []
     for pair in pairs:
-        for law in (_places, _addresses, _stores, _local_ends, _state):
+        for law in (_places, _addresses, _moving, _stores, _local_ends, _state):
             found += law(pair)
-    return [*found, *_one_pair_each(pairs), *_one_daemon(pairs)]
+    return [*found, *_one_pair_each(pairs), *_one_holder_each(pairs), *_one_daemon(pairs)]
 
 
 def _places(pair: Pair) -> Iterator[Violation]:
@@ -63,6 +63,27 @@ def _addresses(pair: Pair) -> Iterator[Violation]:
             what = f"the same address and port as {first}: {host.address}, port {host.port}"
             hint = "each place of a pair is a host of its own: correct ansible_host or ansible_port"
             yield Violation(pair.name, what, hint, host.name, "ansible_host")
+
+
+def _moving(pair: Pair) -> Iterator[Violation]:
+    """Addresses that move are nobody's own: a host that lost it couldn't be reached any more."""
+    own = {_spot(host)[0]: host.name for host in pair.hosts.values()}
+    plain = _plain_addresses(pair)
+    for at, address in enumerate(plain):
+        if address in own:
+            what = f"{address} is the address by which {own[address]} is reached; it would move away from it"
+            hint = "give the host an address of its own for ansible_host; docs/vip.md tells how"
+            yield Violation(pair.name, what, hint, key="mm_vip")
+        if address in plain[:at]:
+            yield Violation(pair.name, f"{address} is named twice", "name it once", key="mm_vip")
+    for host in pair.hosts.values():
+        if host.vip_interface is not None and pair.vip is None:
+            hint = "say mm_vip with its addresses at the pair, or remove it here"
+            yield Violation(pair.name, "an interface for addresses that the pair lacks", hint, host.name, "mm_vip")
+
+
+def _plain_addresses(pair: Pair) -> list[str]:
+    return [str(ipaddress.ip_interface(written).ip) for written in pair.vip.addresses] if pair.vip else []
 
 
 def _mail_hosts(pair: Pair) -> list[Host]:
@@ -142,6 +163,22 @@ def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
                 what = f"the same address and port as {name} of the pair {home}"
                 hint = "a mail host belongs to one pair: correct ansible_host or ansible_port"
                 yield Violation(pair.name, what, hint, host.name, "ansible_host")
+
+
+def _one_holder_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    """An address moves with one pair, and isn't the own address of another pair's host."""
+    moving: dict[str, str] = {}
+    own = {_spot(host)[0]: (pair.name, host.name) for pair in pairs for host in pair.hosts.values()}
+    for pair in pairs:
+        for address in dict.fromkeys(_plain_addresses(pair)):
+            first = moving.setdefault(address, pair.name)
+            home, name = own.get(address, (pair.name, ""))
+            if first != pair.name:
+                what = f"{address} moves with the pair {first} already"
+                yield Violation(pair.name, what, "an address moves with one pair", key="mm_vip")
+            elif home != pair.name:
+                what = f"{address} is the address by which {name} of the pair {home} is reached"
+                yield Violation(pair.name, what, "correct mm_vip, or that host's ansible_host", key="mm_vip")
 
 
 def _one_daemon(pairs: Sequence[Pair]) -> Iterator[Violation]:

@@ -26,7 +26,7 @@ _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = {"all", "ungrouped", GROUP}
 _UNUSED_KEYS = {
     "mm_mode": "mm_mode",
-    "mm_vip": "mm_vip",
+    "mm_vip": "mm_vip (only by `vip show` and `vip test`)",
     "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
     "mm_windows": "mm_windows",
 }
@@ -216,6 +216,7 @@ def _pair(reading: PairReading) -> Pair:
         "lease": said.mm_lease.ttl if said.mm_lease else None,
         "guard_port": said.mm_guard_port,
         "units": said.mm_units,
+        "vip": model.Vip(said.mm_vip.addresses, said.mm_vip.interface) if said.mm_vip else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
     idle = (ARCHIVE,) if said.mm_lease else (ARCHIVE, WITNESS)
@@ -256,6 +257,7 @@ def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Stor
         python="python3" if python is None or python in _PYTHON_FOUND_BY_ANSIBLE else python,
         forced=said.mm_forced or False,
         other_dovecot=said.mm_other_dovecot or False,
+        vip_interface=said.mm_vip.interface if said.mm_vip else None,
     )
 
 

@@ -54,6 +54,14 @@ class Dns:
     tsig: Secret
 
 
+@dataclass(frozen=True)
+class Vip:
+    """Addresses, each with its prefix, that stand on the active place's `interface` (a host may have its own)."""
+
+    addresses: tuple[str, ...]
+    interface: str
+
+
 def default_state_dir() -> Path:
     """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories)."""
     if os.geteuid() == 0:
@@ -84,6 +92,7 @@ class Host:
     python: str = "python3"
     forced: bool = False  # the key there is bound to a forced command (`agent install`)
     other_dovecot: bool = False  # a Dovecot that runs there never opens these stores
+    vip_interface: str | None = None  # None: the pair's
 
     @property
     def local(self) -> bool:
@@ -114,6 +123,7 @@ class Pair:
     lease: float | None = None  # seconds that a grant lasts; None: no lease
     guard_port: int = 7521
     units: tuple[str, ...] = ()  # of the site's own, beside those of `services`
+    vip: Vip | None = None
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:

@@ -105,9 +105,17 @@ def interface_address(written: str) -> str:
     if "/" not in written:
         raise Wrong(f"{shown(written)} lacks the length of its prefix", f"write {written}/24, or what your network has")
     try:
-        ipaddress.ip_interface(written)
+        read = ipaddress.ip_interface(written)
     except ValueError:
         raise Wrong(f"{shown(written)} is not an address with a prefix", "write it as 192.0.2.10/24") from None
+    if not written.rpartition("/")[2].isdigit():
+        raise Wrong(f"{shown(written)} has a mask, not the length of a prefix", f"write {read.with_prefixlen}")
+    if read.ip.is_multicast or read.ip.is_loopback or read.ip.is_unspecified or read.ip.is_link_local:
+        raise Wrong(f"{shown(written)} can't move from host to host", "name an address that clients can reach")
+    net = read.network
+    ends = (net.network_address, net.broadcast_address) if read.version == 4 else (net.network_address,)
+    if net.num_addresses > 2 and read.ip in ends:
+        raise Wrong(f"{shown(written)} is the network's own address", f"name one of the hosts' addresses in {net}")
     return written
 
 

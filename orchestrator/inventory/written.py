@@ -58,6 +58,7 @@ Address = Annotated[str, _text(quantities.address)]
 InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("/[0-9]+$", "192.0.2.10/24")]
 Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]
 Percent = Annotated[float, Field(gt=0, le=100)]
+Interface = Annotated[str, Field(pattern="^[^/ ]{1,15}$")]
 Word = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:_.-]*(@[A-Za-z0-9:_.-]*)?\.(service|socket)$")]
 
@@ -106,7 +107,13 @@ class Vip(Record):
     """An address that moves with the active role."""
 
     addresses: Annotated[tuple[InterfaceAddress, ...], Field(min_length=1)]
-    interface: Annotated[str, Field(pattern="^[^/ ]{1,15}$")]
+    interface: Interface
+
+
+class HostVip(Record):
+    """What differs on one host."""
+
+    interface: Interface
 
 
 class Dns(Record):
@@ -187,6 +194,7 @@ class HostVars(Connection):
     mm_stores: Annotated[tuple[StoreEntry, ...], Field(min_length=1)] | None = Field(
         None, description="roots here, where they differ from the pair's; in the same order"
     )
+    mm_vip: HostVip | None = Field(None, description="the interface here, where it differs from the pair's")
     mm_other_dovecot: bool | None = Field(
         None, description="a Dovecot that runs here serves other mail and never opens these stores; default false"
     )

@@ -65,11 +65,21 @@ class Host:
     """`place` says what it is in the site (primary, client, ...); `directory` has its root, and room for more."""
 
     def __init__(
-        self, name: str, place: str, address: str, *, directory: Path, group: Path, switch: Switch, disks: Disks
+        self,
+        name: str,
+        place: str,
+        address: str,
+        *,
+        directory: Path,
+        group: Path,
+        switch: Switch,
+        disks: Disks,
+        address6: str = "",
     ) -> None:
         self.name = name
         self.place = place
         self.address = address
+        self.address6 = address6
         self.root = directory / "root"
         self.disks = disks
         self.binds: list[tuple[str, str, bool]] = []  # (outside, inside, writable), from the next boot on
@@ -104,7 +114,7 @@ class Host:
         self._began = time.monotonic()
         with contextlib.ExitStack() as undo:
             notify = undo.enter_context(self._listen())
-            net = self._switch.connect(self.name, f"{self.address}/24", self._mac())
+            net = self._switch.connect(self.name, self._addresses(), self.mac)
             undo.callback(self._switch.disconnect, self.name, net)
             self._boot = self._rock(notify, net)
             undo.pop_all()
@@ -176,7 +186,12 @@ class Host:
             raise HostError(f"{self.name} is switched off")
         return self._boot
 
-    def _mac(self) -> str:
+    def _addresses(self) -> list[str]:
+        return [f"{self.address}/24", *([f"{self.address6}/64"] if self.address6 else [])]
+
+    @property
+    def mac(self) -> str:
+        """Its cable's link-layer address, the same at every boot."""
         return "02:00:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
 
     def _listen(self) -> socket.socket:

@@ -14,6 +14,7 @@ from tests.lab.disks import Plan
 DOMAIN = "example.test"
 SERVICE = "mail"  # the name and the address that follow the active place
 SERVICE_ADDRESS = "10.20.0.100"
+SERVICE_ADDRESS6 = "fd00:10:20::100"
 VMAIL = (5000, 5000)
 METRICS = 9464  # the controller's port, on its own loopback
 STORE = "/var/vmail"
@@ -44,6 +45,11 @@ class Seat:
     @property
     def full_name(self) -> str:
         return f"{self.name}.{DOMAIN}"
+
+    @property
+    def address6(self) -> str:
+        """Its IPv6 address, which no name has: as 10.20.0.11, so fd00:10:20::11."""
+        return f"fd00:10:20::{self.address.rpartition('.')[2]}"
 
 
 SEATS: Mapping[str, Seat] = {

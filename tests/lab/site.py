@@ -117,7 +117,16 @@ class Site:
         directory = self._roots.make(seat.name)
         disks = Disks(directory / "root", seat.disks)
         group = self._group / seat.name
-        host = Host(seat.name, place, seat.address, directory=directory, group=group, switch=self.switch, disks=disks)
+        host = Host(
+            seat.name,
+            place,
+            seat.address,
+            directory=directory,
+            group=group,
+            switch=self.switch,
+            disks=disks,
+            address6=seat.address6,
+        )
         self._stack.callback(host.close)
         host.lay(self._files(place))
         if place == "mirror":

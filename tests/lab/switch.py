@@ -54,7 +54,7 @@ class Switch:
 
     # ---- cables ------------------------------------------------------------------------------------------------------
 
-    def connect(self, name: str, address: str, mac: str) -> int:
+    def connect(self, name: str, addresses: Sequence[str], mac: str) -> int:
         """A new namespace with a cable to the bridge, as a descriptor; the cable goes with `disconnect`."""
         namespace = netns.new_namespace()
         inside = f"/proc/{os.getpid()}/fd/{namespace}"
@@ -63,7 +63,8 @@ class Switch:
                 f"link add {name} type veth peer name eth0 address {mac} netns {inside}",
                 f"link set {name} master {BRIDGE} up",
             )
-            self._run(["ip", "-batch", "-"], f"addr add {address} dev eth0\nlink set eth0 up\n", inside)
+            plug = [f"addr add {each} dev eth0{' nodad' if ':' in each else ''}\n" for each in addresses]
+            self._run(["ip", "-batch", "-"], f"{''.join(plug)}link set eth0 up\n", inside)
             if name in self._rates:
                 self._shape(name, inside)
         except BaseException:

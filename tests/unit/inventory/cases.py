@@ -75,6 +75,9 @@ CASES: dict[str, str | bytes] = {
         "mm_dns: {server: 192.0.2.53, zone: example.org, names: [mail], tsig: {file: /a, env: B}}"
     ),
     "a record that lacks keys": with_vars("mm_vip: {addresses: [192.0.2.10]}"),
+    "addresses that can't move": with_vars(
+        "mm_vip: {addresses: [192.0.2.10/255.255.255.0, 192.0.2.0/24, 127.0.0.1/8, 192.0.2.11/40], interface: eth0}"
+    ),
     "an unknown zone": with_vars("mm_windows: [{name: x, start: Sun 2:30, length: 1h, zone: Europe/Zurch}]"),
     "paths that aren't absolute": with_host("ansible_ssh_private_key_file: id, mm_known_hosts: ./known"),
     # laws
@@ -92,6 +95,21 @@ CASES: dict[str, str | bytes] = {
     .replace("mirror}", "mirror, ansible_host: 2001:DB8:0::1, ansible_port: 23}", 1)
     .replace("primary}", "primary, ansible_host: 2001:db8:0:0::1}", 1),
     "a forced command without ssh": with_host("ansible_connection: local, mm_forced: true"),
+    "an address that is a host's own": with_vars(
+        'mm_vip: {addresses: [192.0.2.11/24, "2001:db8::1/64", "2001:db8:0::1/128"], interface: eth0}'
+    ).replace("mm_place: primary", "mm_place: primary, ansible_host: 192.0.2.11"),
+    "an interface without addresses": with_host("mm_vip: {interface: ens3}"),
+    "an address that moves with two pairs": TWO_PAIRS.replace(
+        "[/var/vmail]\n", "[/var/vmail]\n        mm_vip: {addresses: [192.0.2.10/24], interface: eth0}\n"
+    )
+    .replace("one.", "eins.", 1)
+    .replace("two.", "zwei.", 1),
+    "an address that another pair's host has": TWO_PAIRS.replace(
+        "[/var/vmail]\n", "[/var/vmail]\n        mm_vip: {addresses: [192.0.2.10/24], interface: eth0}\n", 1
+    )
+    .replace("one.", "eins.", 1)
+    .replace("two.", "zwei.", 1)
+    .replace("two.example.org: {mm_place: mirror}", "two.example.org: {mm_place: mirror, ansible_host: 192.0.2.10}"),
     "state inside the mail": with_host("ansible_connection: local").replace(
         "hosts:", "  mm_state_dir: /var/vmail/x\n      hosts:"
     ),

@@ -1,0 +1,388 @@
+"""Addresses that move from host to host on a real link: looked for, taken up, announced, let go, and never doubled."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from orchestrator.agent import address as moving
+from orchestrator.agent import neighbours, netlink
+from orchestrator.agent.serve import Fault
+from tests.lab import plan, product
+from tests.lab.host import Host
+from tests.lab.site import Site
+from tests.lab.waiting import until
+from tests.support import require
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+
+V4, V6 = f"{plan.SERVICE_ADDRESS}/24", f"{plan.SERVICE_ADDRESS6}/64"
+BOTH = (V4, V6)
+EACH = pytest.mark.parametrize("moved", BOTH)
+INVENTORY = "/etc/mailmirror/inventory.yaml"
+PORT = 7777
+NAMED = """
+import socket
+server = socket.create_server(("", 7777), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+while True:
+    connection, _ = server.accept()
+    connection.sendall(socket.gethostname().encode())
+    connection.close()
+"""
+"""Says on which host a connection has landed."""
+MOVE = """
+import sys, time
+from orchestrator.errors import MailmirrorError
+from orchestrator.inventory.load import load
+from orchestrator.remote.opening import open_conversation
+from orchestrator.traffic import holding, vip
+[pair] = load("/etc/mailmirror/inventory.yaml").pairs.values()
+place, epoch, proof = sys.argv[1:]
+to = pair.at(place).name
+links = [(host, open_conversation(host)) for host in (pair.primary, pair.mirror)]
+ends = [vip.End(host.name, host.vip_interface or pair.vip.interface, vip.asking(link)) for host, link in links]
+moving = vip.Vip(pair.vip.addresses, ends)
+others = [end.host for end in ends if end.host != to]
+try:
+    proofs = [] if proof == "none" else [moving.release(other, 1 if proof == "old" else int(epoch)) for other in others]
+    seen = moving.seen(probing=[to], quick=proof == "released")
+    plan = holding.planned(seen, to, pair.vip.addresses, proofs, epoch=int(epoch), now=time.time())
+    print("already" if plan is None else [sight.host for sight in moving.take(plan) if sight.stands])
+except MailmirrorError as error:
+    print(error)
+for _, link in links:
+    link.close()
+"""
+"""What the journeys do: released, seen, planned, taken up, proven."""
+
+
+@pytest.fixture(scope="module")
+def linked() -> Iterator[Site]:
+    require.hosts()
+    with Site(("primary", "mirror", "client"), users=1) as site:
+        site.boot()
+        on(site.primary, moving.remove, V4, "eth0")  # it gets it at its boot
+        for host in (site.primary, site.mirror):
+            server = host.start(["python3", "-c", NAMED], stdout=-1)
+            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+        lay(site, f'{{addresses: [{V4}, "{V6}"], interface: eth0}}')
+        site.mirror.run("mailmirror init")
+        yield site
+
+
+def lay(site: Site, vip: str) -> None:
+    site.mirror.run(f"sed -i '/mm_vip/d; s|^    mm_state_dir|    mm_vip: {vip}\\n&|' {INVENTORY}")
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_them(linked: Site) -> Iterator[Site]:
+    yield linked
+    for host in linked.hosts.values():
+        host.plug()
+        for moved in BOTH:
+            on(host, moving.remove, moved, "eth0")
+
+
+def on(host: Host, act: Callable[..., object], *words: object) -> object:
+    """On the host's network."""
+    with host.network():
+        return act(*words)
+
+
+@contextmanager
+def fault(code: str) -> Iterator[pytest.ExceptionInfo[Fault]]:
+    with pytest.raises(Fault) as raised:
+        yield raised
+    assert (raised.value.code, bool(raised.value.remedy)) == (code, True), raised.value
+
+
+def stands(host: Host, moved: str) -> list[list[str]]:
+    with host.network():
+        return [each.words for each in moving.held(moved, "eth0")]
+
+
+def neighbour(site: Site, moved: str) -> str:
+    """Whom the client believes to have the address; "" where it never asked."""
+    said = site.client.run(f"ip neighbour show {moved.partition('/')[0]} dev eth0").split()
+    return said[said.index("lladdr") + 1] if "lladdr" in said else ""
+
+
+def told(site: Site, moved: str, host: Host) -> None:
+    """Without a question of his, the client learns who has the address now."""
+    until(lambda: neighbour(site, moved) == host.mac, within=3, what="the client knows")
+
+
+def lands_on(site: Site, moved: str) -> str:
+    """Where a client's connection lands."""
+    with site.client.network(), socket.create_connection((moved.partition("/")[0], PORT), 5) as connection:
+        return connection.recv(100).decode()
+
+
+@EACH
+@pytest.mark.issue("4.4 VIP IPv4 IPv6: duplicate address detection before, desired against actual, read back")
+def test_a_free_address_is_taken_up_after_a_look_and_let_go_again(linked: Site, moved: str) -> None:
+    with linked.mirror.network():
+        own = {(each.address, each.prefix) for each in moving.held()}
+        for quick, least in ((True, 0.3), (False, 1.0)):
+            began = time.monotonic()
+            assert moving.add(moved, "eth0", quick)
+            assert time.monotonic() - began >= least
+            [found] = moving.held(moved)
+            assert found.usable and f"{found.address}/{found.prefix}" == moved
+            assert not moving.add(moved, "eth0", quick), "it stands already"
+            assert moving.remove(moved, "eth0")
+            assert not moving.remove(moved, "eth0"), "it is gone"
+        assert moving.held(moved) == []
+        assert {(each.address, each.prefix) for each in moving.held()} == own
+    assert "deprecated" in found.words or moved == V4, "no source for what the host sends by itself"
+
+
+@pytest.mark.issue("4.4 removed on loss of the lease: quick, without a conversation")
+def test_letting_go_takes_milliseconds(linked: Site) -> None:
+    took = []
+    with linked.mirror.network():
+        for _ in range(5):
+            for moved in BOTH:
+                moving.add(moved, "eth0", True)
+            began = time.monotonic()
+            gone = [moving.remove(moved, "eth0") for moved in BOTH]
+            took.append(time.monotonic() - began)
+            assert all(gone)
+    assert min(took) < 0.02, took
+
+
+@EACH
+@pytest.mark.issue("4.P address already taken: refused, told with its MAC, nothing changed")
+def test_an_address_that_somebody_has_is_refused_with_his_mac(linked: Site, moved: str) -> None:
+    assert on(linked.client, moving.add, moved, "eth0", True)
+    before = linked.mirror.run("ip address show dev eth0")
+    for quick in (True, False):
+        with fault("taken") as raised:
+            on(linked.mirror, moving.add, moved, "eth0", quick)
+        assert linked.client.mac in str(raised.value)
+    claim = on(linked.mirror, moving.probe, moved, "eth0")
+    assert claim == neighbours.Claim(linked.client.mac)
+    assert linked.mirror.run("ip address show dev eth0") == before
+    assert on(linked.client, moving.probe, moved, "eth0", True) is None, "its own holder hears nobody"
+
+
+@pytest.mark.issue("4.P address already taken: refused, all or none")
+def test_of_two_addresses_of_which_one_is_taken_none_is_taken_up(linked: Site) -> None:
+    assert on(linked.client, moving.add, V6, "eth0", True)
+    with fault("taken"):
+        on(linked.mirror, lambda: moving.driven(moving.adding([V4, V6], "eth0", True)))
+    assert (stands(linked.mirror, V4), stands(linked.mirror, V6)) == ([], [])
+
+
+@EACH
+def test_of_two_who_look_for_it_at_once_not_both_take_it(linked: Site, moved: str) -> None:
+    done: dict[str, object] = {}
+
+    def take(host: Host) -> None:
+        try:
+            done[host.name] = on(host, moving.add, moved, "eth0", False)
+        except Fault as error:
+            done[host.name] = error.code
+
+    threads = [threading.Thread(target=take, args=(host,)) for host in (linked.primary, linked.mirror)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert "taken" in done.values(), done
+    assert len(stands(linked.primary, moved) + stands(linked.mirror, moved)) <= 1
+
+
+@EACH
+@pytest.mark.issue("4.4 gratuitous ARP and unsolicited NA: the client's neighbour table changes at once")
+def test_a_client_follows_the_address_at_once(linked: Site, moved: str) -> None:
+    holder, other = linked.primary, linked.mirror
+    assert on(holder, moving.add, moved, "eth0", True)
+    for _ in range(2):
+        assert lands_on(linked, moved) == holder.name
+        assert neighbour(linked, moved) == holder.mac
+        assert on(holder, moving.remove, moved, "eth0")
+        assert on(other, moving.add, moved, "eth0", True)
+        told(linked, moved, other)
+        assert lands_on(linked, moved) == other.name
+        holder, other = other, holder
+
+
+@EACH
+@pytest.mark.issue("4.P link flapping: no address without proof; announced again after")
+def test_a_cable_that_comes_and_goes_proves_nothing_and_is_announced_after(linked: Site, moved: str) -> None:
+    mirror = linked.mirror
+    with fault("no-carrier"):
+        mirror.unplug()
+        on(mirror, moving.add, moved, "eth0", True)
+    mirror.plug()
+    with mirror.network():
+        until(lambda: moving.link("eth0").carrier, what="the carrier is back")
+        adding = moving.adding([moved], "eth0", True)
+        next(adding)
+        mirror.unplug()
+        mirror.plug()
+        until(lambda: moving.link("eth0").carrier, what="the carrier is back")
+        with fault("flapped"):
+            moving.driven(adding)
+        assert moving.held(moved) == []
+        assert moving.add(moved, "eth0", True)
+        _, so_far = neighbours.announcing(None, 0.0, moving.link("eth0").changes)
+    linked.client.run(f"ip neighbour replace {moved.partition('/')[0]} dev eth0 lladdr {linked.primary.mac} nud stale")
+    mirror.unplug()
+    mirror.plug()
+    with mirror.network():
+        changes = until(lambda: moving.link("eth0").carrier and moving.link("eth0").changes, what="the carrier is back")
+        assert neighbours.announcing(so_far, 0.5, changes)[0], "it is due anew"
+        moving.announce(moved, "eth0")
+    told(linked, moved, mirror)
+
+
+def test_who_does_not_hold_an_address_does_not_announce_it(linked: Site) -> None:
+    with fault("not-held"):
+        on(linked.mirror, moving.announce, V4, "eth0")
+
+
+@pytest.mark.issue("4.4 VIP: a primary address with secondaries")
+def test_letting_a_networks_first_address_go_keeps_its_others_and_the_routes(linked: Site) -> None:
+    mirror = linked.mirror
+    mirror.run("ip address add 10.31.0.1/24 dev eth0; ip address add 10.31.0.2/24 dev eth0")
+    mirror.run("ip address del 10.31.0.1/24 dev eth0")
+    assert "10.31.0.2" not in mirror.run("ip address"), "what the kernel does by itself"
+    mirror.run("ip address add 10.30.0.1/24 dev eth0; ip address add 10.30.0.2/24 dev eth0")
+    mirror.run("ip address add 10.30.0.3/24 dev eth0; ip route add default via 10.30.0.254")
+    with mirror.network():
+        assert moving.remove("10.30.0.1/24", "eth0")
+        assert {each.address: each.words for each in moving.held() if each.address.startswith("10.30.")} == {
+            "10.30.0.2": ["permanent"],
+            "10.30.0.3": ["secondary", "permanent"],
+        }
+        assert not netlink.link("eth0").promotes, "as it was before"
+        assert moving.remove("10.30.0.3", "eth0"), "a secondary one"
+        assert [each.address for each in moving.held("10.30.0.2")] == ["10.30.0.2"]
+    assert "default via 10.30.0.254" in mirror.run("ip route")
+    mirror.run("ip address del 10.30.0.2/24 dev eth0")
+
+
+@pytest.mark.issue("4.4 VIP: an interface that is missing or down is told with a remedy")
+def test_what_is_wrong_with_an_interface_is_told(linked: Site) -> None:
+    linked.client.run("ip link add lame type veth peer name lame2")
+    try:
+        with linked.client.network():
+            for interface, code in (("eth9", "no-interface"), ("lo", "not-ethernet"), ("lame", "down")):
+                with fault(code):
+                    moving.add(V4, interface)
+            assert not moving.remove(V4, "eth9"), "what stands nowhere is gone"
+            assert moving.add(V4, "eth0", True)
+            linked.client.run("ip link set lame2 up; ip link set lame up")
+            until(lambda: moving.link("lame").carrier, what="it has a carrier")
+            with fault("elsewhere"):
+                moving.add(V4, "lame")
+    finally:
+        linked.client.run("ip link del lame")
+    with fault("still-held"):
+        on(linked.client, moving.remove, V4, "eth9")
+    linked.client.run("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1")
+    try:
+        with fault("not-allowed-there"):
+            on(linked.client, moving.add, V6, "eth0", True)
+    finally:
+        linked.client.run("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0")
+        linked.client.run(f"ip address replace {linked.client.address6}/64 dev eth0 nodad")
+
+
+def test_an_address_that_the_kernel_gave_up_on_is_not_held_and_taken_up_anew(linked: Site) -> None:
+    """Somebody had it when the kernel looked; now he doesn't."""
+    assert on(linked.client, moving.add, V6, "eth0", True)
+    linked.mirror.run(f"ip address add {V6} dev eth0")
+    until(lambda: "dadfailed" in str(stands(linked.mirror, V6)), what="the kernel gave up")
+    with fault("not-held"):
+        on(linked.mirror, moving.announce, V6, "eth0")
+    assert on(linked.client, moving.remove, V6, "eth0")
+    assert on(linked.mirror, moving.add, V6, "eth0", True)
+    assert "dadfailed" not in str(stands(linked.mirror, V6))
+
+
+# ---- by the controller -------------------------------------------------------------------------------------------
+
+
+def move(site: Site, place: str, epoch: int, proof: str = "released") -> str:
+    return site.mirror.run([product.PYTHON, "-c", MOVE, place, str(epoch), proof]).strip()
+
+
+def holders(site: Site) -> list[str]:
+    return [host.name for host in site.hosts.values() if stands(host, V4) or stands(host, V6)]
+
+
+@pytest.mark.issue("4.4 VIP: apply, prove; nothing is applied without a proof object")
+def test_the_addresses_move_under_a_proof_and_only_so(linked: Site) -> None:
+    assert move(linked, "primary", 2) == "['mail1.example.test']"
+    assert move(linked, "primary", 2, "none") == "already"
+    assert "mail1.example.test holds 10.20.0.100." in move(linked, "mirror", 3, "none")
+    assert holders(linked) == ["mail1"]
+    assert move(linked, "mirror", 3) == "['mail2.example.test']"
+    assert (lands_on(linked, V4), lands_on(linked, V6)) == ("mail2", "mail2")
+    assert "is of epoch 1, this change of 4" in move(linked, "primary", 4, "old")
+    assert "Nothing proves that mail2.example.test let go" in move(linked, "primary", 4, "none")
+    assert holders(linked) == [], "let go, and not taken up"
+    assert on(linked.client, moving.add, V6, "eth0", True)
+    assert f"is taken: {linked.client.mac}, of no host of this pair, answers" in move(linked, "primary", 4)
+    assert holders(linked) == ["client"]
+
+
+@pytest.mark.issue("4.4 vip show: desired against actual")
+def test_show_says_who_has_them_and_who_ought_to(linked: Site) -> None:
+    done = linked.mirror.attempt("mailmirror vip show")
+    assert done.returncode == 1, done.stderr
+    assert "example_test: mail1.example.test is active and doesn't hold 10.20.0.100\n" in done.stdout
+    move(linked, "primary", 2)
+    shown = linked.mirror.run("mailmirror vip show").splitlines()
+    assert shown[1].split() == ["HOST", "PLACE", "ROLE", "INTERFACE", "MAC", "ADDRESS", "STANDS"]
+    first = f"mail1.example.test  primary  active eth0 {linked.primary.mac} {V4} yes (/24, eth0, secondary, permanent)"
+    assert shown[2].split() == first.split()
+    assert shown[-1].split() == f"mail2.example.test mirror passive eth0 {linked.mirror.mac} {V6} no".split()
+    linked.mirror.run(f"ip address add {V6} dev eth0 nodad")
+    done = linked.mirror.attempt("mailmirror vip show")
+    assert (done.returncode, "mail2.example.test is passive and has fd00:10:20::100 on eth0" in done.stdout) == (
+        1,
+        True,
+    )
+
+
+@pytest.mark.issue("4.4 vip test: everything without applying")
+def test_a_move_is_tried_without_effect(linked: Site) -> None:
+    before = [linked.hosts[place].run("ip address show dev eth0") for place in ("primary", "mirror")]
+    said = linked.mirror.run("mailmirror vip test")
+    assert "example_test: 2 addresses could move (tried; nothing was changed).\n" in said
+    assert said.count("nobody else answers") == 4
+    move(linked, "primary", 2)
+    said = linked.mirror.run("mailmirror vip test")
+    assert f"asked from mail2.example.test, mail1.example.test ({linked.primary.mac}) answers for 10.20.0.100." in said
+    move(linked, "mirror", 3)
+    for moved in BOTH:
+        on(linked.mirror, moving.remove, moved, "eth0")
+    assert [linked.hosts[place].run("ip address show dev eth0") for place in ("primary", "mirror")] == before
+    assert on(linked.client, moving.add, V4, "eth0", True)
+    done = linked.mirror.attempt("mailmirror vip test")
+    assert (done.returncode, f"10.20.0.100 is taken, {linked.client.mac}, of no host" in done.stdout) == (1, True)
+    lay(linked, f"{{addresses: [{V4}], interface: eth7}}")
+    done = linked.mirror.attempt("mailmirror vip test")
+    assert (done.returncode, "has no interface 'eth7'" in done.stdout) == (1, True), done
+    lay(linked, f'{{addresses: [{V4}, "{V6}"], interface: eth0}}')
+
+
+@pytest.mark.issue("4.4 vip show: a host that is away is UNKNOWN")
+def test_a_host_that_cannot_be_asked_is_unknown_and_not_free(linked: Site) -> None:
+    linked.primary.systemctl("stop", "ssh.service")
+    try:
+        done = linked.mirror.attempt("mailmirror vip show")
+    finally:
+        linked.primary.systemctl("start", "ssh.service")
+    assert done.returncode == 1
+    assert "unknown" in done.stdout.splitlines()[2].split()
