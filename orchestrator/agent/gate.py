@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Optional
 
 from . import ruleset
 from .lease import ALWAYS
-from .nft import Refused
+from .nft import Missing, Nft, Refused
 from .ruleset import Ports
 
 TABLE, OWNED = "mailmirror_gate", "mailmirror_gate_owned"
@@ -34,6 +34,18 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def is_open() -> bool:
+    """Whether the plain table still lets the mail ports answer; for who comes after a guard that has ended."""
+    try:
+        nft = Nft()
+    except Missing:
+        return False
+    try:
+        return Gate(Ports(()), nft.run).plain_left() is not None
+    finally:
+        nft.close()
+
+
 class Gate:
     """`run` applies a text as one transaction, on a netlink socket that lives as long as the gate is guarded."""
 
@@ -41,16 +53,16 @@ class Gate:
         self.ports = ports
         self._run, self._clock = run, clock
 
-    def lay(self, ports: Optional[Ports] = None) -> None:
-        """Both tables anew and shut, with other ports if they are given. Raises Refused."""
+    def lay(self, ports: Optional[Ports] = None, *, opened: bool = False) -> None:
+        """Both tables anew, shut or open without an end, with other ports if they are given. Raises Refused."""
         self.ports = ports or self.ports
-        self._run("".join(ruleset.laid(table, self.ports, owned=table == OWNED) for table in TABLES))
+        self._run("".join(ruleset.laid(each, self.ports, owned=each == OWNED, opened=opened) for each in TABLES))
 
     def resume(self) -> float:
         """Both tables stand afterwards, open as long as the plain one was left by a guard of this boot that ended in
         order; returns until when. Raises Refused.
         """
-        left = self._left(TABLE)
+        left = self.plain_left()
         until = self._clock() + (left or 0.0)
         self.lay()
         if left is None or not self.open_until(until):
@@ -83,6 +95,10 @@ class Gate:
         """For how many seconds the kernel holds it open: the shorter of both tables; None when it is shut."""
         both = [self._left(table) for table in TABLES]
         return None if None in both else min(each for each in both if each is not None)
+
+    def plain_left(self) -> Optional[float]:
+        """As `left`, of the table that outlives its guard."""
+        return self._left(TABLE)
 
     def stands(self) -> bool:
         """Whether both tables are there with all their rules."""

@@ -90,6 +90,11 @@ def aged(mind: Mind) -> Mind:
     return replace(mind, register=replace(mind.register, generation=mind.register.generation + 1))
 
 
+def leaving(mind: Mind) -> Mind:
+    """The guard is about to end: its next grant has no end. Not remembered: started anew, it stays."""
+    return mind if mind.granter is None else replace(mind, granter=replace(mind.granter, leaving=True))
+
+
 def _settled(mind: Mind, now: float) -> Mind:
     """The parts that this place plays in its register's epoch."""
     rules, register = mind.rules, mind.register

@@ -17,11 +17,11 @@ import os
 import shutil
 import subprocess
 import time
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from . import VERSION, marker, posture, unitfiles, units
-from .beneath import Outside, Root
+from . import VERSION, marker, posture, register, unitfiles, units
 from .posture import STATE, replace, settle
+from .register import Register
 from .serve import Fault
 
 ETC = "/etc/mailmirror"
@@ -50,17 +50,7 @@ def role(settings: Mapping[str, Any]) -> str:
     """What the store markers say that this host is; one active store makes it active."""
     if settings.get("place") == "witness":
         return "witness"
-    found = set()
-    for store in settings.get("stores", ()):
-        try:
-            root = Root(store)
-            try:
-                read = marker.read(root)
-            finally:
-                root.close()
-        except (OSError, Outside, Fault):
-            read = None
-        found.add(read.role if read else "unknown")
+    found = {mark.role if mark else "unknown" for mark in map(marker.look, settings.get("stores", ()))}
     return marker.ACTIVE if marker.ACTIVE in found else found.pop() if len(found) == 1 else "unknown"
 
 
@@ -79,11 +69,12 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
     """`job`: {settings, key (hex), sha, files (name -> text), python}. Idempotent: what is so already is left alone.
 
     Returns {version, changed (paths), restarted (seconds, None when it went on running), told (lines)}. Raises Fault:
-    not-root, systemd, another-key, guard-down.
+    not-root, systemd, another-key, no-marker, guard-down.
     """
     _must_be_root()
     systemd = units.version()
     _same_key(job["key"])
+    first = _first_register(job["settings"])
     wanted = _files(job, systemd)
     links = _links(job["sha"])
     gone = _intend([*wanted, *links])
@@ -91,6 +82,8 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
     changed += [CODE + "/" + job["sha"]] if _lay_code(job["sha"], job["files"]) else []
     changed += [path for path, (content, mode) in wanted.items() if _write(path, content, mode)]
     changed += [path for path, target in links.items() if _link(path, target)]
+    if first is not None:
+        register.keep(STATE, first)
     if any(path.startswith(unitfiles.UNITS) for path in changed):
         units.reload()
     took = _run_guard(bool(changed))
@@ -138,6 +131,22 @@ def _same_key(key: str) -> None:
             f"{KEY} is another controller's: its guards wouldn't understand this one",
             "Copy PAIR.guard.key from that controller's mm_state_dir, or take the guard off every host first.",
         )
+
+
+def _first_register(settings: Mapping[str, Any]) -> Optional[Register]:
+    """What the guard of a host that never had one begins with; None where it has, or is to learn it from the others.
+
+    An active host goes on serving: by the word of who installs the guard, until the first grant.
+    """
+    if settings["place"] == "witness" or register.load(STATE) is not None:
+        return None
+    marks = [mark for mark in map(marker.look, settings["stores"]) if mark is not None]
+    if not marks:
+        raise Fault("no-marker", "no store has a marker: is this host the active one?", "Run `mailmirror init` first.")
+    if role(settings) != marker.ACTIVE:
+        return None
+    words = "it was active when its guard was installed"
+    return Register(max(mark.epoch for mark in marks), settings["place"], boot=marker.boot_id(), attested=words)
 
 
 def _intend(paths: List[str]) -> List[str]:

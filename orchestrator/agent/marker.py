@@ -17,7 +17,7 @@ import uuid
 from typing import Any, Dict, NamedTuple, Optional
 
 from . import beneath
-from .beneath import Root
+from .beneath import Outside, Root
 from .serve import Fault
 
 DIRECTORY = b".mailmirror"
@@ -74,6 +74,18 @@ def read(root: Root) -> Optional[Marker]:
             f"the store marker {root.path}/.mailmirror/store.json is damaged: {error}",
             "Restore it after the other place's marker (same store id), or check both stores and run `init`.",
         ) from error
+
+
+def look(path: str) -> Optional[Marker]:
+    """The marker of the root at a path; None where there is none that can be read."""
+    try:
+        root = Root(path)
+        try:
+            return read(root)
+        finally:
+            root.close()
+    except (OSError, Outside, Fault):
+        return None
 
 
 def write(root: Root, marker: Marker) -> None:

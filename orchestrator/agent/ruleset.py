@@ -22,7 +22,7 @@ _TABLE = """add table inet {table} {flags}
 delete table inet {table}
 table inet {table} {{
   {flag_line}
-  set {open} {{ type inet_proto; flags timeout; }}
+  set {open} {{ type inet_proto; flags timeout; {element} }}
   set {ticket} {{ type inet_proto; flags timeout; }}
   chain arrives {{
     type filter hook input priority filter - 10; policy accept;
@@ -51,8 +51,8 @@ class Ports(NamedTuple):
     relay: Optional[str] = None
 
 
-def laid(table: str, ports: Ports, *, owned: bool) -> str:
-    """The table anew and shut, in place of one that stands."""
+def laid(table: str, ports: Ports, *, owned: bool, opened: bool) -> str:
+    """The table anew, shut or open without an end, in place of one that stands."""
     relay = ""
     if ports.relay:
         family = "ip6" if ":" in ports.relay else "ip"
@@ -60,6 +60,7 @@ def laid(table: str, ports: Ports, *, owned: bool) -> str:
     return _TABLE.format(
         table=table, open=OPEN, ticket=TICKET, served=_list(ports.served), deliveries=_list(ports.deliveries),
         relay=relay, flags=_OWNER if owned else "", flag_line="flags owner;" if owned else "",
+        element="elements = { tcp };" if opened else "",
     )  # fmt: skip
 
 

@@ -1,0 +1,162 @@
+"""`mailmirror-guard`: the guard's command line on its own host. Needs no controller and no network.
+
+    mailmirror-guard status                                 who may serve, until when, and why
+    mailmirror-guard serve --attest 'the mirror is off'     open the gate by an operator's word
+    mailmirror-guard grant --open-ended --reason '...'      before this granter is rebooted or taken away
+    mailmirror-guard withdraw                               end of an attestation, or of a grant without an end
+    mailmirror-guard run | gate UNIT | tidy                 for systemd
+
+Invariant: every refusal says what to do, and changes nothing. Exit codes: 0 done, 1 failed, 2 usage, 4 refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any, Dict, List, Optional
+
+from . import VERSION, address, gate, register, settings
+from .guardpost import SOCKET, Post, say
+from .hands import POSTFIX
+from .serve import Fault
+from .settings import RUN, STATE
+
+WITHIN = 10.0
+
+
+class Silent(Exception):
+    """The guard doesn't answer."""
+
+
+def ask(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Dict[str, Any]:
+    """What the guard on this host answers. Raises Silent."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as call:
+            call.settimeout(within)
+            call.connect(os.path.join(run, SOCKET))
+            call.sendall(json.dumps(head).encode() + b"\n")
+            with call.makefile("rb") as heard:
+                answer: Dict[str, Any] = json.loads(heard.readline() or b"{}")
+    except (OSError, ValueError) as error:
+        raise Silent(f"the guard doesn't answer ({error}): systemctl status mailmirror-guard") from error
+    if not answer:
+        raise Silent("the guard ended without an answer: systemctl status mailmirror-guard")
+    return answer
+
+
+def may_start(unit: str, run: str = RUN) -> bool:
+    """The boot gate: whether this unit may start now."""
+    try:
+        told = ask({"verb": "status"}, run)
+    except Silent as silent:
+        say(f"{unit} isn't started: {silent}")
+        return False
+    queues = told["hands"]["queues"] and (unit in POSTFIX or unit.startswith("postfix@"))
+    return bool(told["serves"] or queues)
+
+
+def tidy() -> int:
+    """After the guard's end: an address that moves doesn't stay where nobody minds it. Where the guard failed while a
+    lease is on, systemd starts it again at once, and it decides.
+    """
+    if os.environ.get("SERVICE_RESULT", "success") != "success" and gate.is_open():
+        return 0
+    told, _ = settings.load()
+    for each, interface in told.addresses:
+        try:
+            address.remove(each, interface)
+        except Fault as fault:
+            say(f"{each} stays on {interface}: {fault} {fault.remedy}")
+            return 1
+    return 0
+
+
+def serve(state: str, run: str) -> int:
+    """Until it is told to end."""
+    told, key = settings.load()
+    post = Post(told, key, state=state, run=run)
+    signal.signal(signal.SIGTERM, lambda *_: post.leave())
+    signal.signal(signal.SIGINT, lambda *_: post.leave())
+    try:
+        post.run()
+    finally:
+        post.close()
+    return 0
+
+
+def sentence(told: Dict[str, Any]) -> str:
+    """A status for people."""
+    left = "without an end" if told["left"] is None else f"for {told['left']:.1f} s"
+    active = told["active"] or "nobody"
+    lines = [
+        f"{told['place']} of {told['pair']}: {told['role']}, epoch {told['epoch']} (active: {active})",
+        f"  serves {left}: {told['why']}" if told["serves"] else f"  serves nobody: {told['why']}",
+    ]
+    lines += [f"  the lease is {'armed' if told['armed'] else 'not armed'}"] if told["role"] != "witness" else []
+    lines += [f"  heard the {peer} {seconds} s ago" for peer, seconds in told["heard"].items()]
+    lines += [f"  the {peer} grants nothing: {why}" for peer, why in told["denied"].items()]
+    lines += [f"  the {peer} isn't believed: {why}" for peer, why in told["doubted"].items()]
+    lines += [f"  no gate in the kernel: {told['gate']['weak']}"] if told["gate"]["weak"] else []
+    lines += [f"  failed: {step}: {why}" for step, why in told["hands"]["problems"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="mailmirror-guard", description="Who may serve on this host, and until when.")
+    top.add_argument("--version", action="version", version=VERSION)
+    top.add_argument("--state", default=STATE, help=argparse.SUPPRESS)
+    top.add_argument("--run", default=RUN, help=argparse.SUPPRESS)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    status = verbs.add_parser("status", help="who may serve, until when, and why")
+    status.add_argument("--format", choices=("text", "json"), default="text")
+    attest = verbs.add_parser("serve", help="open the gate by your word; only where no guard can be asked")
+    attest.add_argument("--attest", required=True, metavar="WORDS", help="why nobody else serves, nor will")
+    grant = verbs.add_parser("grant", help="let the active serve without an end, before this host leaves")
+    grant.add_argument("--open-ended", action="store_true", required=True)
+    grant.add_argument("--reason", required=True)
+    verbs.add_parser("withdraw", help="the end of an attestation, or of a grant without an end")
+    verbs.add_parser("run", help="for systemd: stand guard")
+    start = verbs.add_parser("gate", help="for systemd: may this unit start?")
+    start.add_argument("unit")
+    verbs.add_parser("tidy", help="for systemd: after the guard's end")
+    return top
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    options = parser().parse_args(argv)
+    try:
+        if options.verb == "run":
+            return serve(options.state, options.run)
+        if options.verb == "gate":
+            return 0 if may_start(options.unit, options.run) else 1
+        if options.verb == "tidy":
+            return tidy()
+        return _told(options)
+    except (Silent, settings.Unusable, register.Damaged, OSError) as error:
+        say(f"mailmirror-guard: {error}")
+        return 1
+
+
+def _told(options: argparse.Namespace) -> int:
+    """Ask the guard, and tell its answer."""
+    told = ask({"verb": "status"}, options.run)
+    if options.verb == "serve":
+        epoch = int(told["later"] or told["epoch"])
+        told = ask({"verb": "attest", "epoch": epoch, "words": options.attest}, options.run)
+    elif options.verb == "grant":
+        told = ask({"verb": "leave", "words": options.reason}, options.run)
+    elif options.verb == "withdraw":
+        told = ask({"verb": "withdraw"}, options.run)
+    if "error" in told:
+        say(f"mailmirror-guard: refused: {told['error']}.")
+        return 4
+    sys.stdout.write(json.dumps(told, indent=1) + "\n" if getattr(options, "format", "") == "json" else sentence(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""What a guard has done to its host beside the kernel's gate: units, Postfix's posture, the addresses.
+
+A thread works towards the newest wish, one step after the other, and begins anew when another wish comes; what fails is
+tried again. The wish says what this place may do, and nothing here judges that.
+
+Invariant: no step lets more answer than the wish allows, in whatever order wishes come: the gate is the guard's own,
+and shuts before. Every step is idempotent, so a guard that is started anew takes them all again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from . import address, posture, units
+from .serve import Fault
+from .settings import Settings
+
+AGAIN = 5.0  # seconds after a step that failed
+LOOK = 30.0  # seconds after which all is looked at anew though nothing was asked
+POSTFIX = ("postfix.service", "postfix@-.service")
+
+
+class Wish(NamedTuple):
+    """`role` as of guard.Posture; `serves`: it may, now; `active`: the address of the active, for what queues; `stop`:
+    there is no gate in the kernel, so what doesn't serve has to be stopped.
+    """
+
+    role: str
+    serves: bool
+    active: Optional[str]
+    stop: bool
+
+
+class Hands:
+    """`queues`: Postfix is proven to queue only."""
+
+    def __init__(self, settings: Settings, state: str) -> None:
+        self.queues = False
+        self._settings, self._state = settings, state
+        self._wish: Optional[Wish] = None
+        self._problems: Dict[str, str] = {}
+        self._done: Optional[Wish] = None
+        self._turn = threading.Condition()
+        self._ending = settings.witness
+        self._thread = threading.Thread(target=self._work, name="hands", daemon=True)
+        self._thread.start()
+
+    def want(self, wish: Wish) -> None:
+        """The newest wish counts."""
+        with self._turn:
+            if wish != self._wish:
+                self._wish = wish
+                self.queues = self.queues and wish.role == "passive"
+                self._turn.notify()
+
+    def told(self) -> Dict[str, Any]:
+        """What is done, and what fails."""
+        with self._turn:
+            return {"done": self._done == self._wish, "queues": self.queues, "problems": dict(self._problems)}
+
+    def close(self) -> None:
+        """The step that is on is the last one."""
+        with self._turn:
+            self._ending = True
+            self._turn.notify()
+        self._thread.join(2)
+
+    def _work(self) -> None:
+        while True:
+            with self._turn:
+                if self._wish == self._done or self._wish is None:
+                    self._turn.wait(LOOK)
+                elif self._problems:
+                    self._turn.wait(AGAIN)
+                if self._ending:
+                    return
+                wish = self._wish
+            if wish is not None:
+                self._fulfil(wish)
+
+    def _fulfil(self, wish: Wish) -> None:
+        problems: Dict[str, str] = {}
+        for name, step in self._steps(wish):
+            try:
+                step()
+            except (Fault, OSError, ValueError) as error:
+                remedy = getattr(error, "remedy", "")
+                problems[name] = f"{error} {remedy}".strip()
+            with self._turn:
+                if self._wish != wish:
+                    break
+        with self._turn:
+            self._problems = problems
+            self._done = None if problems or self._wish != wish else wish
+
+    def _steps(self, wish: Wish) -> List[Tuple[str, Callable[[], None]]]:
+        """In order. Letting go comes before stopping, and starting before taking up: clients find who answers."""
+        mailboxes = [unit for unit in self._settings.units if unit not in POSTFIX]
+        if wish.serves:
+            steps: List[Tuple[str, Callable[[], None]]] = [("release Postfix", self._release)]
+            steps += [("start", lambda: _proven(units.start(self._settings.units)))]
+            return steps + [(f"take {each}", self._taking(each, where)) for each, where in self._settings.addresses]
+        steps = [(f"let {each} go", self._letting_go(each, where)) for each, where in self._settings.addresses]
+        if wish.role == "passive":
+            steps.append(("stop", lambda: _proven(units.stop(mailboxes))))
+            steps.append(("hold Postfix", lambda: self._hold(wish.active)))
+        elif wish.role == "closed" or wish.stop:
+            steps.append(("stop", lambda: _proven(units.stop(self._settings.units))))
+        return steps
+
+    def _release(self) -> None:
+        if self._settings.postfix:
+            posture.release(self._state)
+
+    def _hold(self, active: Optional[str]) -> None:
+        if not self._settings.postfix:
+            return
+        proof = posture.hold(active, self._state)
+        with self._turn:
+            self.queues = proof.state == posture.DONE
+        if proof.state != posture.DONE:
+            raise Fault("not-held", "Postfix doesn't only queue yet: " + "; ".join(proof.why), "It is looked at again.")
+        _proven(units.start([unit for unit in self._settings.units if unit in POSTFIX]))
+
+    def _taking(self, each: str, interface: str) -> Callable[[], None]:
+        def take() -> None:
+            if not any(standing.usable for standing in address.held(each, interface)):
+                address.add(each, interface)
+
+        return take
+
+    def _letting_go(self, each: str, interface: str) -> Callable[[], None]:
+        return lambda: _nothing(address.remove(each, interface))
+
+
+def _nothing(_: object) -> None:
+    """What is returned needn't be known: it raises where it isn't so."""
+
+
+def _proven(proof: units.Proof) -> None:
+    """Raises Fault unless it is so."""
+    if proof.state != posture.DONE:
+        raise Fault("not-done", "; ".join(proof.why), "See `systemctl status` of the units.")
