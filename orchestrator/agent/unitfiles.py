@@ -79,7 +79,6 @@ PrivateTmp=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectHostname=yes
-ProtectControlGroups=yes
 LockPersonality=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes

@@ -38,6 +38,12 @@ def units(pair: Pair) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *pair.units]))
 
 
+def _addresses(pair: Pair, host: Host) -> list[list[str]]:
+    if pair.vip is None:
+        return []
+    return [[address, host.vip_interface or pair.vip.interface] for address in pair.vip.addresses]
+
+
 def guard_settings(pair: Pair, host: Host, fixed: Mapping[str, str]) -> dict[str, Any]:
     """guard.json of a host; `fixed` is the address of each place's host, which never moves."""
     mail = host.place in (PRIMARY, MIRROR)
@@ -53,7 +59,7 @@ def guard_settings(pair: Pair, host: Host, fixed: Mapping[str, str]) -> dict[str
         "served": list(SERVED) if mail else [],
         "units": list(units(pair)) if mail else [],
         "postfix": mail and pair.services.get("smtp", "postfix" if not pair.services else "") == "postfix",
-        "addresses": [],
+        "addresses": _addresses(pair, host) if mail else [],
         "stores": [store.root for store in host.stores] if mail else [],
         "fixed": {place: fixed[place] for place in (PRIMARY, MIRROR)},
     }

@@ -1,0 +1,226 @@
+"""Guards on real hosts: who may serve while hosts freeze, die, are cut off, come back, and are copies of themselves."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import clock
+from tests.lab.guarded import TTL, answers, guarded_site, order, serves, status, wait_armed
+from tests.lab.plan import SERVICE_ADDRESS, STORE
+from tests.lab.site import Site
+from tests.lab.waiting import until
+from tests.support import require
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+
+CLOCK = "/etc/systemd/system/mailmirror-guard.service.d/clock.conf"
+LATE = 2 * TTL + 4
+"""Within it whatever a lease's end brings has come, on a machine that stalls too."""
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Site]:
+    require.hosts()
+    with guarded_site() as site:
+        yield site
+
+
+@pytest.fixture
+def site(whole: Site) -> Iterator[Site]:
+    """With an armed lease, again after the test."""
+    yield whole
+    whole.mend()
+    wait_armed(whole)
+
+
+def holds_address(site: Site) -> bool:
+    return SERVICE_ADDRESS in site.primary.run("ip -brief address show dev eth0")
+
+
+def test_the_guards_are_there_and_the_lease_is_armed(site: Site) -> None:
+    told = {place: status(site.hosts[place]) for place in ("primary", "mirror", "witness")}
+    assert [told[place]["role"] for place in told] == ["active", "passive", "witness"]
+    assert {each["epoch"] for each in told.values()} == {1}
+    assert not told["primary"]["hands"]["problems"] and not told["primary"]["gate"]["weak"]
+    until(lambda: status(site.mirror)["hands"]["queues"], what="the mirror's Postfix only queues")
+    assert answers(site, site.mirror, "smtp") and not answers(site, site.mirror, "imap")
+
+
+@pytest.mark.issue("4.P witness down, mirror rebooting, controller dead, both at once: a healthy primary serves on")
+def test_a_healthy_primary_outlives_its_granters_one_after_the_other(site: Site) -> None:
+    site.witness.power_cut()
+    until(lambda: status(site.primary)["left"] is None, within=LATE, what="a grant without an end")
+    site.mirror.power_cut()
+    assert serves(site)
+    until(lambda: status(site.primary)["heard"]["mirror"] > 2 * TTL, within=4 * LATE, what="both are long gone")
+    assert serves(site) and holds_address(site)
+
+
+@pytest.mark.issue("4.P the active cut off from everyone stops at its deadline and lets its address go; one way too")
+@pytest.mark.parametrize("one_way", [False, True])
+def test_a_primary_that_hears_nobody_stops_by_itself(site: Site, one_way: bool) -> None:
+    for other in (site.mirror, site.witness):
+        site.cut(other, site.primary, one_way=one_way)
+    until(lambda: not serves(site), within=LATE, what="it has stopped")
+    until(lambda: not holds_address(site), what="it has let its address go")
+    assert status(site.primary)["serves"] is False
+    site.heal()
+    until(lambda: serves(site) and holds_address(site), within=LATE, what="it serves again")
+
+
+@pytest.mark.issue("4.P a cut between primary and mirror only, or primary and witness only: it serves on")
+@pytest.mark.parametrize("place", ["mirror", "witness"])
+def test_a_primary_that_hears_one_granter_serves_on(site: Site, place: str) -> None:
+    site.cut(site.primary, site.hosts[place])
+    until(lambda: status(site.primary)["heard"][place] > 2 * TTL, within=LATE + TTL, what="it is long cut off")
+    told = status(site.primary)
+    assert told["serves"] and told["left"] is not None and serves(site)
+
+
+@pytest.mark.issue("4.P host frozen past its lease and thawed: not one positive answer")
+def test_a_host_that_was_frozen_answers_nothing_when_it_thaws(site: Site) -> None:
+    """Logins that reached its kernel while it was frozen: Dovecot says OK to them, and the OK must not come out."""
+    user = site.users[0]
+    with site.client.network():
+        waiting = [socket.create_connection((site.primary.address, 143), 5) for _ in range(5)]
+    for each in waiting:
+        assert each.recv(500).startswith(b"* OK")
+    site.primary.freeze()
+    for number, each in enumerate(waiting):
+        each.sendall(b"a%d LOGIN %s %s\r\n" % (number, user.address.encode(), user.password.encode()))
+    for other in (site.mirror, site.witness):
+        site.cut(site.primary, other)
+    until(lambda: status(site.mirror)["heard"]["primary"] > TTL + 1, within=LATE, what="its lease is over")
+    site.primary.thaw()
+    assert not serves(site)
+    until(lambda: status(site.primary)["serves"] is False, what="it says so itself")
+    for each in waiting:
+        each.settimeout(0.5)
+        assert answer(each) == b""
+        each.close()
+    assert not serves(site)
+
+
+def answer(there: socket.socket) -> bytes:
+    """What comes out; nothing when the connection is reset, or silent."""
+    try:
+        return there.recv(500)
+    except (TimeoutError, ConnectionError):
+        return b""
+
+
+@pytest.mark.issue("4.P guard killed: systemd starts it again, and it serves")
+def test_a_guard_that_is_killed_comes_back_and_serves(site: Site) -> None:
+    for _ in range(3):
+        site.primary.kill("mailmirror-guard.service")
+        until(lambda: site.primary.attempt("mailmirror-guard status").returncode == 0, what="it is back")
+    until(lambda: serves(site) and holds_address(site), within=LATE, what="it serves")
+
+
+@pytest.mark.issue("4.P guard hung: shut at the deadline, and started anew by systemd's watchdog")
+def test_a_guard_that_hangs_leaves_a_shut_gate_until_the_watchdog_has_it_started_anew(site: Site) -> None:
+    site.primary.kill("mailmirror-guard.service", "STOP")
+    until(lambda: not serves(site), within=LATE, what="the kernel has shut the gate")
+    until(lambda: serves(site), within=30, what="a new guard was started, and was granted")
+
+
+@pytest.mark.issue("4.P ruleset flushed: the gate is laid anew")
+def test_a_flushed_ruleset_is_laid_anew(site: Site) -> None:
+    site.primary.run("nft flush ruleset")
+    until(lambda: "mailmirror_gate {" in site.primary.run("nft list ruleset"), what="the gate stands again")
+    until(lambda: serves(site), what="and is open")
+
+
+@pytest.mark.issue("4.P clock stepped: nothing changes")
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_stepped_clock_changes_nothing(site: Site, seconds: int) -> None:
+    for host in (site.primary, site.witness):
+        if not host.path(CLOCK).exists():
+            host.fake_clock()
+            host.lay({CLOCK: f"[Service]\nEnvironmentFile=-{clock.ENVIRONMENT}\n"})
+            host.systemctl("daemon-reload")
+            host.systemctl("restart", "mailmirror-guard.service")
+    wait_armed(site)
+    before = [status(host)["generation"] for host in (site.primary, site.witness)]
+    for host in (site.primary, site.witness):
+        host.step_clock(seconds)
+    try:
+        until(lambda: all(age < TTL for age in status(site.primary)["heard"].values()), what="they hear each other")
+        assert serves(site) and status(site.primary)["armed"]
+        after = [status(host)["generation"] for host in (site.primary, site.witness)]
+        assert all(now - then <= 1 for then, now in zip(before, after, strict=True)), "no minutes were made up"
+    finally:
+        for host in (site.primary, site.witness):
+            host.step_clock(0)
+
+
+@pytest.mark.issue("4.2 after a reboot it serves if a granter answers, else it stays shut until an operator attests")
+def test_a_reboot_with_nobody_to_ask_leaves_mail_down_until_a_person_says_so(site: Site) -> None:
+    site.mirror.power_cut()
+    site.witness.power_cut()
+    site.primary.power_cut()
+    site.primary.switch_on()
+    site.primary.wait_booted()
+    until(lambda: status(site.primary)["role"] == "active", what="its guard is there")
+    assert not status(site.primary)["serves"] and not holds_address(site)
+    assert site.primary.attempt("systemctl is-active dovecot.service").stdout.strip() != "active"
+    refused = site.primary.attempt("systemctl start dovecot.service; systemctl is-active dovecot.service")
+    assert refused.stdout.strip() != "active"
+    told = site.primary.run(["mailmirror-guard", "serve", "--attest", "the mirror lies in pieces before me"])
+    assert "an operator attested" in told
+    until(lambda: serves(site) and holds_address(site), within=LATE, what="it serves by a person's word")
+
+
+MARKER = f"{STORE}/.mailmirror/store.json"
+
+
+@pytest.mark.issue("4.P a restored snapshot: no grant for a store that is an older copy, told, nothing changed")
+def test_a_primary_whose_store_was_restored_from_a_snapshot_gets_no_grant(site: Site) -> None:
+    old = site.primary.run(f"cat {MARKER}")
+    newer = {**json.loads(old), "generation": json.loads(old)["generation"] + 5}
+    site.primary.run(f"cat > {MARKER}", stdin=json.dumps(newer))
+    until(lambda: newer_is_known(site, newer["generation"]), within=LATE, what="the granters remember it")
+    site.primary.run(f"cat > {MARKER}", stdin=old)
+    until(lambda: not serves(site), within=LATE, what="it got no grant for the older copy")
+    assert "restored copy" in site.primary.run("mailmirror-guard status")
+    site.primary.run(f"cat > {MARKER}", stdin=json.dumps(newer))
+    until(lambda: serves(site), within=LATE, what="it serves with what it had")
+
+
+def newer_is_known(site: Site, generation: int) -> bool:
+    kept = json.loads(site.witness.run("head -1 /var/lib/mailmirror-guard/register.json"))
+    return [generation] == [told for _, told in kept["stores"].values()]
+
+
+@pytest.mark.issue("4.2 promoted by the lease alone: both refuse, all runs out, the witness first")
+def test_the_mirror_is_promoted_when_the_primary_is_cut_off_and_the_primary_learns_of_it(site: Site) -> None:
+    for other in (site.mirror, site.witness):
+        site.cut(site.primary, other)
+    for granter in (site.mirror, site.witness):
+        assert "refuse" in order(granter, verb="refuse", operation="op 1")["outcome"]
+    early = order(site.witness, verb="advance", operation="op 2", epoch=2, active="mirror")
+    assert "hasn't run out" in early.get("error", "")
+    for granter in (site.witness, site.mirror):
+        advance = {"verb": "advance", "operation": "op 2", "epoch": 2, "active": "mirror"}
+        until(lambda: "outcome" in order(granter, **advance), within=LATE, what="it has advanced")  # noqa: B023
+    assert not serves(site)
+    until(lambda: serves(site, site.mirror), within=LATE, what="the mirror serves")
+    site.heal()
+    until(lambda: status(site.primary)["epoch"] == 2, within=LATE, what="the primary has learnt of epoch 2")
+    assert status(site.primary)["role"] == "passive" and not serves(site)
+    stale = order(site.mirror, verb="advance", operation="op 3", epoch=2, active="mirror")
+    assert "doesn't follow" in stale["error"], "a second controller with a stale state"
+    again = order(site.mirror, verb="advance", operation="op 2", epoch=2, active="mirror")
+    assert "outcome" in again and again["epoch"] == 2, "the same order again is done already"
+    back(site)
+
+
+def back(site: Site) -> None:
+    """Epoch 3, the primary active: as a switchover ends, without its mail."""
+    order(site.mirror, verb="tombstone", operation="op 4", epoch=3)
+    order(site.primary, verb="advance", operation="op 5", epoch=3, active="primary", proof="a tombstone of the mirror")
+    wait_armed(site)
