@@ -73,6 +73,7 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
     """
     _must_be_root()
     systemd = units.version()
+    _same_pair(job["settings"]["pair"])
     _same_key(job["key"])
     first = _first_register(job["settings"])
     wanted = _files(job, systemd)
@@ -116,6 +117,16 @@ def _must_be_root() -> None:
     if os.geteuid() != 0:
         raise Fault(
             "not-root", "the guard can only be laid down and taken away by root", "Log in as root, or use sudo."
+        )
+
+
+def _same_pair(pair: str) -> None:
+    there = _settings().get("pair", pair)
+    if there != pair:
+        raise Fault(
+            "another-pair",
+            f"the guard there is the pair {there}'s, and a host has one guard",
+            "Give each pair with a lease a witness of its own, or take that guard off first.",
         )
 
 
