@@ -19,7 +19,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from . import VERSION, marker, posture, register, unitfiles, units
+from . import VERSION, address, marker, posture, register, unitfiles, units
 from .posture import STATE, replace, settle
 from .register import Register
 from .serve import Fault
@@ -302,32 +302,21 @@ def _stop_guard(settings: Mapping[str, Any], keep_addresses: bool) -> None:
         os.makedirs(directory, 0o755, exist_ok=True)
         replace(f"{directory}/leave.conf", b"[Service]\nExecStopPost=\n", 0o644)
         units.reload()
-    before = [each for each in settings.get("addresses", ()) if _has(*each)]
+    stood = [(plain, where) for plain, where in settings.get("addresses", ()) if _stands(plain, where)]
     try:
         if guard.there and (proof := units.stop([unitfiles.UNIT])).state != posture.DONE:
             raise Fault("guard-up", "; ".join(proof.why), "Stop it by hand: systemctl stop " + unitfiles.UNIT)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    for address, interface in before:
-        if keep_addresses and not _has(address, interface):
-            _ip("address", "add", address, "dev", interface)
-        if not keep_addresses and _has(address, interface):
-            _ip("address", "del", address, "dev", interface)
+    for plain, where in stood:
+        if keep_addresses and not _stands(plain, where):
+            address.add(plain, where, quick=True)
+        elif not keep_addresses:
+            address.remove(plain, where)
 
 
-def _has(address: str, interface: str) -> bool:
-    if not os.path.isdir(f"/sys/class/net/{interface}"):
-        return False
-    plain = address.partition("/")[0]
-    shown = json.loads(_ip("-json", "address", "show", "dev", interface))
-    return any(each["local"] == plain for link in shown for each in link.get("addr_info", ()))
-
-
-def _ip(*words: str) -> str:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=10, check=False)
-    if done.returncode:
-        raise Fault("address", f"ip {' '.join(words)}: {done.stderr.strip()}", "Mend it by hand, then try again.")
-    return done.stdout
+def _stands(plain: str, where: str) -> bool:
+    return os.path.isdir(f"/sys/class/net/{where}") and bool(address.held(plain, where))
 
 
 def _open_gate() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.inventory import Host, Pair, Store
+from orchestrator.inventory.model import Vip
 from orchestrator.remote.guarded import guard_settings, has_guard, units
 from orchestrator.remote.guarding import fixed_addresses
 
@@ -19,7 +20,15 @@ HOSTS = {
     "vault": Host("vault", "archive", "192.0.2.7", stores=STORES),
     "wit": Host("wit", "witness", "203.0.113.9", stores=STORES),
 }
-PAIR = Pair("org", HOSTS, STORES, services={"smtp": "postfix", "imap": "dovecot"}, lease=8.0, units=("rspamd.service",))
+PAIR = Pair(
+    "org",
+    HOSTS,
+    STORES,
+    services={"smtp": "postfix", "imap": "dovecot"},
+    lease=8.0,
+    units=("rspamd.service",),
+    vip=Vip(("192.0.2.10/24",), "eth0"),
+)
 
 
 def test_the_settings_of_a_mail_host() -> None:
@@ -34,7 +43,7 @@ def test_the_settings_of_a_mail_host() -> None:
         "served": [24, 110, 143, 465, 587, 993, 995, 4190],
         "units": ["postfix.service", "postfix@-.service", "dovecot.service", "dovecot.socket", "rspamd.service"],
         "postfix": True,
-        "addresses": [],
+        "addresses": [["192.0.2.10/24", "eth0"]],
         "stores": ["/var/vmail"],
         "fixed": {"primary": "192.0.2.11", "mirror": "192.0.2.12"},
     }
@@ -52,7 +61,10 @@ def test_without_a_lease_the_witness_has_no_guard_and_without_services_nobody() 
     assert [name for name, host in HOSTS.items() if has_guard(PAIR, host)] == ["mail1", "mail2", "wit"]
     assert [name for name, host in HOSTS.items() if has_guard(without, host)] == ["mail1", "mail2"]
     assert guard_settings(without, without.primary, fixed_addresses(without))["ttl"] == 0.0
-    assert not any(has_guard(replace(without, services={}), host) for host in HOSTS.values())
+    assert has_guard(replace(without, services={}), without.primary), "it has an address that moves"
+    assert not any(has_guard(replace(without, services={}, vip=None), host) for host in HOSTS.values())
+    interfaces = replace(HOSTS["mail1"], vip_interface="ens3")
+    assert guard_settings(PAIR, interfaces, fixed_addresses(PAIR))["addresses"] == [["192.0.2.10/24", "ens3"]]
 
 
 def test_another_program_has_a_unit_of_its_name_and_a_lease_alone_gates_both_programs() -> None:
