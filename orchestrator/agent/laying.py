@@ -47,9 +47,17 @@ def look(_: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def role(settings: Mapping[str, Any]) -> str:
-    """What the store markers say that this host is; one active store makes it active."""
+    """What this host is: by its guard's register, which is the authority, else by the stores' markers, of which one
+    that is active makes it active. `unknown` where neither can be read.
+    """
     if settings.get("place") == "witness":
         return "witness"
+    try:
+        known = register.load(STATE)
+    except register.Damaged:
+        return "unknown"
+    if known is not None and known.epoch:
+        return marker.ACTIVE if known.active == settings.get("place") else marker.PASSIVE
     found = {mark.role if mark else "unknown" for mark in map(marker.look, settings.get("stores", ()))}
     return marker.ACTIVE if marker.ACTIVE in found else found.pop() if len(found) == 1 else "unknown"
 
@@ -243,6 +251,11 @@ def _unlink(path: str) -> bool:
     return True
 
 
+def _within() -> float:
+    """How long the guard may take to end, and to be ready again: a granter lets the active have a grant first."""
+    return READY_WITHIN + float(_settings().get("ttl", 0))
+
+
 def _run_guard(changed: bool) -> Any:
     """Start it, or start it anew when what it runs by is another; the seconds that a restart took."""
     [guard] = units.look([unitfiles.UNIT])
@@ -250,7 +263,7 @@ def _run_guard(changed: bool) -> Any:
         return None
     began = time.monotonic()
     words = ["systemctl", "restart", unitfiles.UNIT]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=READY_WITHIN, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=_within(), check=False)
     if done.returncode:
         log = subprocess.run(
             ["journalctl", "--no-pager", "-n", "10", "-o", "cat", "-u", unitfiles.UNIT],
@@ -272,11 +285,10 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     """
     _must_be_root()
     settings = _settings()
-    serves = role(settings) == marker.ACTIVE
+    serves = bool(settings) and role(settings) in (marker.ACTIVE, "unknown")
     if serves and not job["even_active"]:
-        raise Fault(
-            "active", "this host is the active one", "Say its name with --active to take the guard off all the same."
-        )
+        what = "is the active one" if role(settings) == marker.ACTIVE else "may be the active one: nothing here says"
+        raise Fault("active", f"this host {what}", "Say its name with --active to take the guard off all the same.")
     told: List[str] = []
     _stop_guard(settings, keep_addresses=serves)
     _open_gate()
@@ -304,7 +316,7 @@ def _stop_guard(settings: Mapping[str, Any], keep_addresses: bool) -> None:
         units.reload()
     stood = [(plain, where) for plain, where in settings.get("addresses", ()) if _stands(plain, where)]
     try:
-        if guard.there and (proof := units.stop([unitfiles.UNIT])).state != posture.DONE:
+        if guard.there and (proof := units.stop([unitfiles.UNIT], _within())).state != posture.DONE:
             raise Fault("guard-up", "; ".join(proof.why), "Stop it by hand: systemctl stop " + unitfiles.UNIT)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
