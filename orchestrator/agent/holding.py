@@ -23,8 +23,6 @@ from __future__ import annotations
 import re
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
-from .serve import Fault
-
 ROUTED = ("virtual_transport", "local_transport", "relay_transport", "default_transport")
 EMPTIED = (
     "transport_maps",
@@ -52,11 +50,11 @@ class Judged(NamedTuple):
 
 
 def route(active: Optional[str]) -> str:
-    """The transport that takes everything. Raises Fault("bad-request") for what can't be an address."""
+    """The transport that takes everything. ValueError for what can't be an address."""
     if active is None:
         return NOWHERE
     if not _ADDRESS.fullmatch(active) or active.startswith("-"):
-        raise Fault("bad-request", f"{active!r:.100} is no address to relay to", "Name the active's fixed address.")
+        raise ValueError(f"{active!r:.100} is no address to relay to")
     return f"smtp:[{active}]:25"
 
 

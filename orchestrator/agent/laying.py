@@ -19,7 +19,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from . import VERSION, marker, posture, register, unitfiles, units
+from . import VERSION, address, marker, posture, register, unitfiles, units
 from .posture import STATE, replace, settle
 from .register import Register
 from .serve import Fault
@@ -47,9 +47,17 @@ def look(_: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def role(settings: Mapping[str, Any]) -> str:
-    """What the store markers say that this host is; one active store makes it active."""
+    """What this host is: by its guard's register, which is the authority, else by the stores' markers, of which one
+    that is active makes it active. `unknown` where neither can be read.
+    """
     if settings.get("place") == "witness":
         return "witness"
+    try:
+        known = register.load(STATE)
+    except register.Damaged:
+        return "unknown"
+    if known is not None and known.epoch:
+        return marker.ACTIVE if known.active == settings.get("place") else marker.PASSIVE
     found = {mark.role if mark else "unknown" for mark in map(marker.look, settings.get("stores", ()))}
     return marker.ACTIVE if marker.ACTIVE in found else found.pop() if len(found) == 1 else "unknown"
 
@@ -73,6 +81,7 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
     """
     _must_be_root()
     systemd = units.version()
+    _same_pair(job["settings"]["pair"])
     _same_key(job["key"])
     first = _first_register(job["settings"])
     wanted = _files(job, systemd)
@@ -116,6 +125,16 @@ def _must_be_root() -> None:
     if os.geteuid() != 0:
         raise Fault(
             "not-root", "the guard can only be laid down and taken away by root", "Log in as root, or use sudo."
+        )
+
+
+def _same_pair(pair: str) -> None:
+    there = _settings().get("pair", pair)
+    if there != pair:
+        raise Fault(
+            "another-pair",
+            f"the guard there is the pair {there}'s, and a host has one guard",
+            "Give each pair with a lease a witness of its own, or take that guard off first.",
         )
 
 
@@ -232,6 +251,11 @@ def _unlink(path: str) -> bool:
     return True
 
 
+def _within() -> float:
+    """How long the guard may take to end, and to be ready again: a granter lets the active have a grant first."""
+    return READY_WITHIN + float(_settings().get("ttl", 0))
+
+
 def _run_guard(changed: bool) -> Any:
     """Start it, or start it anew when what it runs by is another; the seconds that a restart took."""
     [guard] = units.look([unitfiles.UNIT])
@@ -239,7 +263,7 @@ def _run_guard(changed: bool) -> Any:
         return None
     began = time.monotonic()
     words = ["systemctl", "restart", unitfiles.UNIT]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=READY_WITHIN, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=_within(), check=False)
     if done.returncode:
         log = subprocess.run(
             ["journalctl", "--no-pager", "-n", "10", "-o", "cat", "-u", unitfiles.UNIT],
@@ -261,11 +285,10 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     """
     _must_be_root()
     settings = _settings()
-    serves = role(settings) == marker.ACTIVE
+    serves = bool(settings) and role(settings) in (marker.ACTIVE, "unknown")
     if serves and not job["even_active"]:
-        raise Fault(
-            "active", "this host is the active one", "Say its name with --active to take the guard off all the same."
-        )
+        what = "is the active one" if role(settings) == marker.ACTIVE else "may be the active one: nothing here says"
+        raise Fault("active", f"this host {what}", "Say its name with --active to take the guard off all the same.")
     told: List[str] = []
     _stop_guard(settings, keep_addresses=serves)
     _open_gate()
@@ -291,32 +314,21 @@ def _stop_guard(settings: Mapping[str, Any], keep_addresses: bool) -> None:
         os.makedirs(directory, 0o755, exist_ok=True)
         replace(f"{directory}/leave.conf", b"[Service]\nExecStopPost=\n", 0o644)
         units.reload()
-    before = [each for each in settings.get("addresses", ()) if _has(*each)]
+    stood = [(plain, where) for plain, where in settings.get("addresses", ()) if _stands(plain, where)]
     try:
-        if guard.there and (proof := units.stop([unitfiles.UNIT])).state != posture.DONE:
+        if guard.there and (proof := units.stop([unitfiles.UNIT], _within())).state != posture.DONE:
             raise Fault("guard-up", "; ".join(proof.why), "Stop it by hand: systemctl stop " + unitfiles.UNIT)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    for address, interface in before:
-        if keep_addresses and not _has(address, interface):
-            _ip("address", "add", address, "dev", interface)
-        if not keep_addresses and _has(address, interface):
-            _ip("address", "del", address, "dev", interface)
+    for plain, where in stood:
+        if keep_addresses and not _stands(plain, where):
+            address.add(plain, where, quick=True)
+        elif not keep_addresses:
+            address.remove(plain, where)
 
 
-def _has(address: str, interface: str) -> bool:
-    if not os.path.isdir(f"/sys/class/net/{interface}"):
-        return False
-    plain = address.partition("/")[0]
-    shown = json.loads(_ip("-json", "address", "show", "dev", interface))
-    return any(each["local"] == plain for link in shown for each in link.get("addr_info", ()))
-
-
-def _ip(*words: str) -> str:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=10, check=False)
-    if done.returncode:
-        raise Fault("address", f"ip {' '.join(words)}: {done.stderr.strip()}", "Mend it by hand, then try again.")
-    return done.stdout
+def _stands(plain: str, where: str) -> bool:
+    return os.path.isdir(f"/sys/class/net/{where}") and bool(address.held(plain, where))
 
 
 def _open_gate() -> None:

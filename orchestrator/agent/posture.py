@@ -64,7 +64,10 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
     Raises Fault: no-postfix, postfix (a command of it failed), overridden (master.cf says otherwise), no-service,
     bad-request.
     """
-    holding.route(active)
+    try:
+        holding.route(active)
+    except ValueError as error:
+        raise Fault("bad-request", str(error), "Name the active's fixed address.") from error
     record = _load(state) or {"instances": {}}
     told: List[str] = []
     for directory in _instances():

@@ -30,8 +30,10 @@ UNITS = "/etc/systemd/system"
 WANTED_BY = "sysinit.target"
 """As nftables.service: whatever is booted, a rescue shell's network too, the gate is shut first."""
 DROP_IN = "mailmirror-gate.conf"
-WATCHDOG = 10
-"""Seconds without a word from the guard until systemd starts it anew."""
+WATCHDOG, STOPS = 10.0, 5.0
+"""Seconds without a word from the guard until systemd starts it anew (it gives one in each of its rounds, four in a
+ttl), and for which it may be busy ending; a granter that ends first lets the active have a grant, for half a ttl.
+"""
 KNOWS_EXEC_CONDITION = 243
 
 _GATED = f"""# mailmirror's boot gate: the guard says whether this may start. `mailmirror agent remove` takes it away.
@@ -60,9 +62,9 @@ ExecStart={RUN}
 ExecStopPost={TIDY}
 Restart=always
 RestartSec=100ms
-WatchdogSec={WATCHDOG}s
+WatchdogSec={{watchdog:g}}s
 TimeoutStartSec=20s
-TimeoutStopSec=5s
+TimeoutStopSec={{stops:g}}s
 OOMScoreAdjust=-900
 UMask=0077
 RuntimeDirectory=mailmirror-guard
@@ -120,7 +122,14 @@ def guard_unit(settings: Mapping[str, Any]) -> str:
     writes = [*(_POSTFIX_WRITES if postfix else ()), *(_quoted(f"-{store}") for store in stores), "-/run/systemd"]
     at_home = any(store == top or store.startswith(top + "/") for store in stores for top in ("/home", "/root"))
     capabilities = (*_NETWORK, *(_POSTFIX if postfix or stores else ()))
-    return _GUARD.format(capabilities=" ".join(capabilities), writes=" ".join(writes), home="no" if at_home else "yes")
+    ttl = float(settings.get("ttl", 0))
+    return _GUARD.format(
+        watchdog=max(WATCHDOG, ttl),
+        stops=STOPS + ttl / 2,
+        capabilities=" ".join(capabilities),
+        writes=" ".join(writes),
+        home="no" if at_home else "yes",
+    )
 
 
 def _quoted(path: str) -> str:

@@ -1,6 +1,6 @@
 """The guard's part of `mailmirror agent install|update|remove`: what would be done, asked, done, and told.
 
-Invariant: a host that is active loses its guard only when its name was typed for it; --yes isn't enough.
+Invariant: a host that is active, or may be, loses its guard only when its name was typed for it; --yes isn't enough.
 """
 
 from __future__ import annotations
@@ -65,20 +65,24 @@ def loss(host: Host, found: dict[str, Any], markers: bool) -> str:
 
 
 def demand_name(host: Host, found: dict[str, Any], typed: str | None) -> bool:
-    """Whether the host is active and its name was typed for it. Raises Refused, click.Abort."""
-    if not found["installed"] or found["role"] != "active":
+    """Whether the host is active, or may be, and its name was typed for it. Raises Refused, click.Abort."""
+    if not found["installed"] or found["role"] not in ("active", "unknown"):
         return False
     if typed is None and sys.stdin.isatty():
-        sys.stderr.write(f"{host.name} is the active place: nothing will keep a second one from serving beside it.\n")
+        sys.stderr.write(f"{host.name} {_is(found)}: nothing will keep a second one from serving beside it.\n")
         typed = click.prompt("To go on, type the host's name", default="", show_default=False, err=True)
         if typed != host.name:
             raise click.Abort
     if typed != host.name:
         raise Refused(
-            f"{host.name} is the active place: without its guard nothing keeps a second one from serving beside it.",
+            f"{host.name} {_is(found)}: without its guard nothing keeps a second one from serving beside it.",
             remedy=f"If it is meant, say --active {host.name}; mail goes on being served.",
         )
     return True
+
+
+def _is(found: dict[str, Any]) -> str:
+    return "is the active place" if found["role"] == "active" else "may be the active place"
 
 
 def take(host: Host, even_active: bool, markers: bool, timeout: float | None) -> dict[str, Any]:

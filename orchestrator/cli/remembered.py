@@ -96,6 +96,7 @@ def _pair(told: dict[str, Any]) -> Pair:
             "delete_budget": DeleteBudget(**told["delete_budget"]),
             "state_dir": Path(told["state_dir"]),
             "not_used": tuple(told["not_used"]),
+            "units": tuple(told["units"]),
             "dns": _dns(told["dns"]) if told["dns"] else None,
             "vip": Vip(tuple(told["vip"]["addresses"]), told["vip"]["interface"]) if told["vip"] else None,
         }

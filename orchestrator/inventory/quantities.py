@@ -12,6 +12,7 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|w)")
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([kKMGT]?)(i?)(?:(B|b|bit)(?:/s|ps)?)?")
 _DECIMAL = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.-]*(@[A-Za-z0-9:_.-]*)?\.(service|socket)")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 LONGEST = 10 * 365 * 86400.0
 
@@ -116,6 +117,13 @@ def interface_address(written: str) -> str:
     ends = (net.network_address, net.broadcast_address) if read.version == 4 else (net.network_address,)
     if net.num_addresses > 2 and read.ip in ends:
         raise Wrong(f"{shown(written)} is the network's own address", f"name one of the hosts' addresses in {net}")
+    return written
+
+
+def unit(written: str) -> str:
+    """A systemd service or socket, as systemctl names it: `dovecot.service`, `postfix@-.service`. Raises Wrong."""
+    if not _UNIT.fullmatch(written):
+        raise Wrong(f"{shown(written)} is no service or socket", "write it whole, as systemctl does: rspamd.service")
     return written
 
 

@@ -60,7 +60,7 @@ Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0
 Percent = Annotated[float, Field(gt=0, le=100)]
 Interface = Annotated[str, Field(pattern="^[^/ ]{1,15}$")]
 Word = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:_.-]*(@[A-Za-z0-9:_.-]*)?\.(service|socket)$")]
+UnitName = Annotated[str, _text(quantities.unit), _schema(r"\.(service|socket)$", "rspamd.service")]
 
 
 class Record(BaseModel):

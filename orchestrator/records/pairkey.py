@@ -43,7 +43,7 @@ def key(directory: Path, pair: str) -> bytes:
 
 def _make(path: Path) -> None:
     """Whole and durable before it has its name; of two processes that make one at once, the first one's stays."""
-    beside = path.with_suffix(f".{os.getpid()}.new")
+    beside = path.with_suffix(f".{secrets.token_hex(4)}.new")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:

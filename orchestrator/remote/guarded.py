@@ -28,7 +28,7 @@ def has_guard(pair: Pair, host: Host) -> bool:
     """Whether `agent install` lays a guard down there."""
     if host.place == WITNESS:
         return pair.lease is not None
-    return host.place in (PRIMARY, MIRROR) and bool(pair.services or pair.dns or pair.lease)
+    return host.place in (PRIMARY, MIRROR) and bool(pair.services or pair.vip or pair.dns or pair.lease)
 
 
 def units(pair: Pair) -> tuple[str, ...]:
@@ -63,3 +63,9 @@ def guard_settings(pair: Pair, host: Host, fixed: Mapping[str, str]) -> dict[str
         "stores": [store.root for store in host.stores] if mail else [],
         "fixed": {place: fixed[place] for place in (PRIMARY, MIRROR)},
     }
+
+
+def _addresses(pair: Pair, host: Host) -> list[list[str]]:
+    if pair.vip is None:
+        return []
+    return [[address, host.vip_interface or pair.vip.interface] for address in pair.vip.addresses]

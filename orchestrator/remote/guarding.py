@@ -22,7 +22,7 @@ from orchestrator.remote.install import have_done
 
 WITHIN = 120.0
 """Seconds for the code's way, and for services that have to be stopped."""
-_REFUSALS = frozenset(("active", "another-key", "overridden"))
+_REFUSALS = frozenset(("active", "another-key", "another-pair", "overridden"))
 
 
 def look(host: Host, within: float = WITHIN) -> dict[str, Any]:

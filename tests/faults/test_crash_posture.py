@@ -43,7 +43,9 @@ def test_holding_cut_off_at_every_act(postfix: Postfix) -> None:
 
 @pytest.mark.parametrize("touched", [False, True])
 def test_releasing_cut_off_at_every_act(postfix: Postfix, touched: bool) -> None:
-    """`touched`: main.cf was changed meanwhile, so that values are put back one by one."""
+    """`touched`: main.cf was changed meanwhile, so that values are put back one by one; Postfix is stopped then."""
+    if touched:
+        postfix.check("postfix stop 2> /dev/null")
     for at in itertools.count():
         postfix.write(MAIN)
         values = postfix.values()

@@ -1,91 +1,37 @@
-"""On whole hosts: a passive Postfix that only queues, the boot gate over a reboot, the guard laid down and taken away.
+"""On whole hosts: the guard laid down and taken away, a passive Postfix that only queues, the boot gate over a reboot.
 
-The checkout that the controller ships has a small guard of its own (`GUARD`): it says that it is ready, its gate lets a
-unit start while a file says so, and on SIGUSR1 it tries what a guard has to be able to. All else is the product's.
+The pair has no witness: its boot gate opens when the passive place's guard confirms that there is no later epoch.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.lab import post
+from tests.lab import plan, post, product
 from tests.lab.host import CommandFailed, Host
 from tests.lab.plan import STORE
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
-from tests.support import image, require
+from tests.support import require
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
-LET = "/etc/mailmirror-let"
-TRIED = "/var/lib/mailmirror-guard/tried.json"
-GUARD = f"""
-from __future__ import annotations
-import json, os, signal, socket, subprocess, sys
-from . import posture, units
-
-def notify(word):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as talk:
-        talk.sendto(word, os.environ["NOTIFY_SOCKET"])
-
-def main(words):
-    if words[0] == "run":
-        notify(b"READY=1")
-        while (came := signal.sigtimedwait([signal.SIGTERM, signal.SIGUSR1], 2)) is None or came.si_signo != 15:
-            notify(b"WATCHDOG=1")
-            if came is not None:
-                attempt()
-    if words[0] == "gate":
-        return 0 if os.path.exists("{LET}") else 1
-    return 0
-
-def attempt():
-    said = []
-    def command(*words):
-        done = subprocess.run(words, capture_output=True, text=True)
-        said.append([" ".join(words), done.returncode, done.stderr])
-    def function(call, *arguments):
-        try:
-            said.append([call.__name__, 0, repr(call(*arguments))])
-        except Exception as error:
-            said.append([call.__name__, 1, repr(error)])
-    def marker():
-        path = "/var/vmail/.mailmirror/store.json.tried"
-        with open(path, "w") as file:
-            file.write("tried")
-        os.unlink(path)
-    function(posture.hold, "192.0.2.1")
-    function(posture.held)
-    function(posture.release)
-    function(marker)
-    function(units.stop, ["dovecot.service"])
-    function(units.mask, ["dovecot.service"])
-    function(units.unmask, ["dovecot.service"])
-    function(units.start, ["dovecot.service"])
-    command("nft", "add table inet mailmirror_tried")
-    command("nft", "delete table inet mailmirror_tried")
-    command("ip", "address", "add", "192.0.2.77/24", "dev", "eth0")
-    command("arping", "-q", "-U", "-c", "1", "-w", "1", "-I", "eth0", "192.0.2.77")
-    command("ip", "address", "del", "192.0.2.77/24", "dev", "eth0")
-    with open("{TRIED}.new", "w") as file:
-        json.dump(said, file)
-    os.rename("{TRIED}.new", "{TRIED}")
-
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
-"""
 CALL = """
 import json, sys
 sys.path.append("/usr/lib/mailmirror/code/current")
 from orchestrator.agent import posture, units
 module, word, *arguments = json.load(sys.stdin)
 print(json.dumps(getattr({"posture": posture, "units": units}[module], word)(*arguments)))
+"""
+DEAF = """table inet deaf {
+  chain arrives { type filter hook input priority 0; tcp dport 25 reject with tcp reset; }
+}
 """
 ETC = "find /etc -printf '%p %y %m %U %G %l\\n' | sort; find /etc -type f -exec sha256sum {} + | sort"
 MAIL = ("postfix.service", "postfix@-.service", "dovecot.service", "dovecot.socket")
@@ -94,20 +40,13 @@ PRIMARY, MIRROR = "mail1.example.test", "mail2.example.test"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     require.hosts()
-    checkout = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(
-        image.CHECKOUT / "orchestrator", checkout / "orchestrator", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    guard = Path(checkout / "orchestrator/agent/guardtalk.py")
-    guard.write_text(GUARD)
+    inventory: dict[str, Any] = product.inventory(("primary", "mirror"))
+    address = {"addresses": [f"{plan.SERVICE_ADDRESS}/24"], "interface": "eth0"}
+    inventory["mailmirror"]["vars"]["mm_vip"] = address
     with Site(PAIR, users=3) as built:
-        ours = os.fspath(image.CHECKOUT)
-        built.mirror.binds = [
-            (os.fspath(checkout) if outside == ours else outside, inside, writable)
-            for outside, inside, writable in built.mirror.binds
-        ]
+        built.mirror.lay({"/etc/mailmirror/inventory.yaml": yaml.safe_dump(inventory, sort_keys=False)})
         built.boot()
         built.mirror.run("mailmirror init --yes", timeout=60)
         yield built
@@ -127,6 +66,8 @@ def installed(site: Site, before: dict[str, str]) -> Site:
         told = site.mirror.run(["mailmirror", "agent", "install", name, "--yes", *words], timeout=60)
         assert "the guard: brought up to" in told
     assert site.primary.run(RUNNING) == running, "what ran went on running"
+    for host in (site.primary, site.mirror):
+        until(functools.partial(is_done, host), within=30, what=f"the guard of {host.name} has done its work")
     return site
 
 
@@ -136,12 +77,14 @@ def call(host: Host, module: str, word: str, *arguments: object) -> Any:
     return json.loads(host.run(["/usr/bin/python3", "-I", "-S", "-c", CALL], stdin=line, timeout=60))
 
 
-def let(host: Host, may: bool) -> None:
-    host.run(f"touch {LET}" if may else f"rm -f {LET}")
+def status(host: Host) -> Any:
+    """What a host's guard tells of itself."""
+    return json.loads(host.run("mailmirror-guard status --format json"))
 
 
-def is_held(host: Host) -> bool:
-    return bool(call(host, "posture", "held")[0] == "DONE")
+def is_done(host: Host) -> bool:
+    told = status(host)
+    return bool(told["role"] in ("active", "passive") and told["hands"]["done"])
 
 
 def diff(one: str, other: str) -> list[str]:
@@ -171,7 +114,7 @@ def test_it_is_laid_down_once_and_a_second_time_changes_nothing(installed: Site)
 
 @pytest.mark.issue("4.2 agent update: the guard is started anew in less than a quarter of a lease")
 def test_an_update_restarts_the_guard_quickly(installed: Site) -> None:
-    installed.mirror.run("echo '# another' >> /etc/mailmirror/guard.json")
+    installed.mirror.run("echo >> /etc/mailmirror/guard.json")
     words = ["mailmirror", "agent", "update", MIRROR, "--yes", "--format", "json"]
     done = json.loads(installed.mirror.run(words, timeout=60))["guard"]
     assert done["changed"] == ["/etc/mailmirror/guard.json"]
@@ -192,34 +135,27 @@ def test_another_controllers_key_is_refused(installed: Site) -> None:
 
 @pytest.mark.issue("4.2 a systemd unit whose hardening lets the guard do its work")
 def test_the_units_hardening_lets_a_guard_do_its_work(installed: Site) -> None:
-    primary = installed.primary
-    let(primary, True)
-    primary.kill("mailmirror-guard.service", "USR1")
-    said = json.loads(until(lambda: primary.attempt(["cat", TRIED]).stdout, within=30, what="it has tried"))
-    assert [each for each in said if each[1] != 0] == []
-    results = {each[0]: each[2] for each in said}
-    assert "state='DONE'" in results["held"] and "DONE" in results["stop"] and "DONE" in results["start"]
-    refused = primary.run("systemd-analyze security --no-pager mailmirror-guard.service | tail -1")
-    print(refused.strip())
-    assert primary.systemctl("is-active", "mailmirror-guard.service") == "active\n"
+    """On the mirror it stopped Dovecot, held Postfix and started it; on both it laid its tables."""
+    told = [status(host) for host in (installed.primary, installed.mirror)]
+    assert [each["role"] for each in told] == ["active", "passive"]
+    assert [(each["hands"]["problems"], each["gate"]["weak"]) for each in told] == [({}, ""), ({}, "")]
+    assert told[1]["hands"]["queues"]
+    print(installed.mirror.run("systemd-analyze security --no-pager mailmirror-guard.service | tail -1").strip())
 
 
 @pytest.mark.issue("4.2 queue-only posture of a passive Postfix: it queues, and relays only to the active")
 def test_a_passive_postfix_queues_and_relays_only_to_the_active(installed: Site) -> None:
     mirror, user = installed.mirror, installed.users[0]
-    call(mirror, "posture", "hold", None)
-    until(lambda: is_held(mirror), what="the mirror only queues")
-    post.send(installed, user, "by the second MX", server="mail2")
-    mirror.run("postqueue -f")
-    until(lambda: "mailmirror-no-active-known" in mirror.run("postqueue -j"), what="it waits")
-    installed.point_at(mirror)  # where the users' name leads to, and the MX, is not asked
+    proof = call(mirror, "posture", "held")
+    assert proof[:2] == ["DONE", installed.primary.address], proof
+    installed.primary.run(["nft", "-f", "-"], stdin=DEAF)
     try:
-        call(mirror, "posture", "hold", installed.primary.address)
-        until(lambda: is_held(mirror), what="the mirror relays")
+        post.send(installed, user, "by the second MX", server="mail2")
         mirror.run("postqueue -f")
-        until(lambda: not mirror.run("postqueue -j"), what="its queue is empty")
+        until(lambda: "10.20.0.11" in mirror.run("postqueue -j"), what="it waits for the active")
     finally:
-        installed.point_at(installed.primary)
+        installed.primary.run("nft delete table inet deaf")
+    until(lambda: not mirror.run("postqueue -f; postqueue -j"), within=30, every=1.0, what="its queue is empty")
     until(lambda: post.subjects(installed, user) == ["by the second MX"], what="it is delivered by the active")
     assert mirror.run(f"find {STORE} -path '*/new/*' -type f -o -path '*/cur/*' -type f") == ""
     sent = [line for line in mirror.journal().splitlines() if "status=sent" in line]
@@ -237,7 +173,6 @@ def test_what_the_active_refuses_stays_in_the_queue(installed: Site) -> None:
 @pytest.mark.issue("4.2 start stop mask of the mail services, each proven")
 def test_services_are_stopped_masked_and_started_and_each_is_proven(installed: Site) -> None:
     primary = installed.primary
-    let(primary, True)
     assert call(primary, "units", "stop", MAIL) == ["DONE", []]
     assert primary.attempt("pgrep -x dovecot; pgrep -x qmgr").returncode != 0
     assert call(primary, "units", "mask", MAIL) == ["DONE", []]
@@ -250,8 +185,8 @@ def test_services_are_stopped_masked_and_started_and_each_is_proven(installed: S
 
 @pytest.mark.issue("4.2 boot gate drop-ins on Postfix, Dovecot and the site's own units: a reboot")
 def test_after_a_reboot_nothing_starts_unless_the_guard_says_so(installed: Site) -> None:
-    primary = installed.primary
-    let(primary, False)
+    primary, mirror = installed.primary, installed.mirror
+    mirror.systemctl("stop", "mailmirror-guard.service")  # nobody says that there is no later epoch
     primary.run("systemctl enable dovecot.socket 2> /dev/null")
     primary.shut_down()
     took = primary.boot()
@@ -260,16 +195,15 @@ def test_after_a_reboot_nothing_starts_unless_the_guard_says_so(installed: Site)
     assert set(primary.failed()) <= {"dovecot.socket"}, "what the gate skips hasn't failed"
     for unit in MAIL:
         primary.attempt(["systemctl", "start", unit])
-    found = call(primary, "units", "start", MAIL)
-    assert found[0] == "NOT_DONE"
+    assert call(primary, "units", "start", MAIL)[0] == "NOT_DONE"
     assert primary.run("ss -Htln 'sport = 143 or sport = 993 or sport = 25'") == ""
     primary.run("systemctl disable dovecot.socket 2> /dev/null; systemctl reset-failed")
     order = primary.run("systemctl show -P After dovecot.service postfix@-.service")
     assert order.count("mailmirror-guard.service") == 2
-    let(primary, True)
-    assert call(primary, "units", "start", MAIL) == ["DONE", []]
-    installed.point_at(primary)
+    mirror.systemctl("start", "mailmirror-guard.service")
+    until(lambda: status(primary)["serves"] and is_done(primary), within=30, what="it serves again")
     assert post.subjects(installed, installed.users[0]) == ["by the second MX"]
+    until(lambda: is_done(mirror), within=30, what="the mirror queues again")
 
 
 @pytest.mark.issue("4.2 boot gate: it fails shut when the guard is gone or its code is")
@@ -287,8 +221,7 @@ def test_without_a_guard_the_gate_is_shut(installed: Site) -> None:
 @pytest.mark.issue("4.2 agent remove: an active host isn't left without its guard by --yes, and goes on serving")
 def test_the_active_loses_its_guard_by_name_and_goes_on_serving(installed: Site, before: dict[str, str]) -> None:
     primary, mirror = installed.primary, installed.mirror
-    primary.run("nft add table inet mailmirror && nft add table inet others")
-    primary.run(f"rm -f {LET}")
+    primary.run("nft add table inet others")
     running = primary.run(RUNNING)
     with pytest.raises(CommandFailed, match="--active") as refused:
         mirror.run(["mailmirror", "agent", "remove", PRIMARY, "--yes"], timeout=60)
@@ -297,6 +230,7 @@ def test_the_active_loses_its_guard_by_name_and_goes_on_serving(installed: Site,
     mirror.run(["mailmirror", "agent", "remove", PRIMARY, "--yes", "--active", PRIMARY], timeout=60)
     assert primary.run(RUNNING) == running
     assert primary.run("nft list tables") == "table inet others\n"
+    assert plan.SERVICE_ADDRESS in primary.run("ip address show dev eth0")
     assert diff(primary.run(ETC), before[primary.name]) == []
     left = primary.run("ls -d /usr/lib/mailmirror /usr/local/sbin/mailmirror-guard 2> /dev/null || true")
     assert left == "" and primary.run("ls -A /var/lib/mailmirror-guard").split() in ([], ["lost+found"])

@@ -80,6 +80,7 @@ CASES: dict[str, str | bytes] = {
     ),
     "an unknown zone": with_vars("mm_windows: [{name: x, start: Sun 2:30, length: 1h, zone: Europe/Zurch}]"),
     "paths that aren't absolute": with_host("ansible_ssh_private_key_file: id, mm_known_hosts: ./known"),
+    "units that can't be gated": with_vars("mm_units: [mail.timer, -x.service]", "mm_guard_port: 0"),
     # laws
     "no mirror": SMALL.replace("mirror}", "archive}"),
     "two primaries": SMALL.replace("mirror}", "primary}"),

@@ -108,20 +108,36 @@ def test_print_prints_the_line_and_touches_nothing(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "code", "message"),
     [
-        (["org", "mail9"], "has no host mail9; it has mail1, mail2"),
-        (["org", "mail2"], "no key leads to it"),
-        (["org", "mail1", "extra"], "takes a pair and one host"),
+        (["org", "mail9"], 2, "has no host mail9; it has mail1, mail2"),
+        (["org", "mail2"], 3, "mail2 gets no guard: org has no services and no lease"),
+        (["org", "mail1", "--guard"], 3, "mail1 gets no guard"),
+        (["org", "mail1", "extra"], 2, "takes a pair and one host"),
     ],
 )
 def test_a_host_that_can_not_be_meant_is_told(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["-i", str(inventory(tmp_path)), "agent", "install", *words]) == 2
+    assert run(["-i", str(inventory(tmp_path)), "agent", "install", *words]) == code
     assert message in capsys.readouterr().err
 
 
 def test_without_a_terminal_it_asks_for_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["-i", str(inventory(tmp_path)), "agent", "install", "mail1"]) == 5
     assert "there is no terminal to ask on" in capsys.readouterr().err
+
+
+def test_on_this_machine_installing_takes_root_and_the_dry_run_says_what_would_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = inventory(tmp_path)
+    services = "mm_stores: [/var/vmail], mm_services: {smtp: postfix}, mm_state_dir: " + str(tmp_path / "state")
+    text = path.read_text().replace("mm_stores: [/var/vmail]", services)
+    path.write_text(text.replace("connection: local", "connection: local, ansible_host: 192.0.2.12")
+                    .replace("primary,", "primary, ansible_host: 192.0.2.11,"))  # fmt: skip
+    assert run(["-i", str(path), "agent", "install", "mail2", "--dry-run"]) == 0
+    assert "a boot gate on postfix.service, postfix@-.service. What runs goes on running." in capsys.readouterr().out
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert run(["-i", str(path), "agent", "install", "mail2", "--yes"]) == 77
+    assert "takes root" in capsys.readouterr().err
