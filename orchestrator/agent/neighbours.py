@@ -16,6 +16,7 @@ from typing import NamedTuple, Optional, Tuple
 ARP, IPV6 = 0x0806, 0x86DD
 ANNOUNCE_AFTER = (0.0, 1.0, 2.0, 5.0, 30.0)
 """Seconds after an address was added, or after the cable came back, at which it is announced: frames get lost."""
+CONTESTED = 1.0
 QUICK = (0.1, 0.1, 0.1)
 """Seconds of listening after each of three probes, where the old holder's removal is proven."""
 PATIENT = (0.35, 0.35, 0.3)
@@ -48,14 +49,18 @@ class Told(NamedTuple):
     times: int = 0
 
 
-def announcing(told: Optional[Told], now: float, changes: int) -> Tuple[bool, Told]:
+def announcing(told: Optional[Told], now: float, changes: int, contested: bool = False) -> Tuple[bool, Told]:
     """Whether a held address is to be announced now, and what has been told if it is. None: it was never announced.
 
     `now` is of any clock that doesn't jump, `changes` the link's (`netlink.Link`). Once the carrier came back, or a
-    bridge port began to forward, the neighbours may have learned something else meanwhile: all begins anew.
+    bridge port began to forward, the neighbours may have learned something else meanwhile: all begins anew. While an
+    address is `contested`, since another kernel answers for it as well, it is told every CONTESTED seconds.
     """
     if told is None or told.changes != changes:
         told = Told(now, changes)
+    if contested and told.times:
+        late = now - told.since >= CONTESTED
+        return late, Told(now, changes, 1) if late else told
     if told.times >= len(ANNOUNCE_AFTER) or now - told.since < ANNOUNCE_AFTER[told.times]:
         return False, told
     return True, told._replace(times=told.times + 1)

@@ -74,7 +74,9 @@ class Vip:
         """
         if not plan.proofs:
             raise Refused("Nothing proves that the old holder let go.", remedy="Plan it by `holding.planned`.")
-        self._ask(self._ends[plan.host], "add", quick=plan.quick, addresses=list(plan.addresses))
+        self._ask(
+            self._ends[plan.host], "add", quick=plan.quick, addresses=list(plan.addresses), despite=list(plan.despite)
+        )
         seen = self.seen()
         for sight in seen:
             for address in self.addresses:

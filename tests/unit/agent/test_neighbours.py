@@ -101,6 +101,12 @@ def test_an_address_is_told_at_once_five_times_in_half_a_minute_and_anew_when_th
         assert len(sent) <= len(ANNOUNCE_AFTER)
         assert all(at - sent[0] >= after for at, after in zip(sent, ANNOUNCE_AFTER, strict=False))
     told = None
+    said = []
+    for tick in range(40):
+        yes, told = announcing(told, tick / 10, 2, contested=True)
+        said += [tick / 10] if yes else []
+    assert said == [0.0, 1.0, 2.0, 3.0], "as long as another kernel answers as well"
+    told = None
     ticks = [at / 10 for at in range(400)]
     said = []
     for at in ticks:
