@@ -15,7 +15,7 @@ import struct
 from types import TracebackType
 from typing import Optional, Sequence
 
-from . import neighbours
+from . import neighbours, netlink
 from .neighbours import Claim
 from .netlink import Link
 
@@ -38,6 +38,7 @@ class Cable:
     def __init__(self, link: Link, address: str) -> None:
         self._link = link
         self._address = address
+        self._own = netlink.macs()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
             self._plug()
@@ -74,7 +75,7 @@ class Cable:
             while found is None or not found.holds:
                 frame, (_, _, sort, *_) = self._socket.recvfrom(2048)
                 if sort != socket.PACKET_OUTGOING:
-                    claim = neighbours.claim(frame, self._link.mac, self._address)
+                    claim = neighbours.claim(frame, self._own, self._address)
                     found = claim if claim is not None and claim.mac not in despite else found
         return found
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from typing import NamedTuple, Optional, Tuple
+from typing import Collection, NamedTuple, Optional, Tuple
 
 ARP, IPV6 = 0x0806, 0x86DD
 ANNOUNCE_AFTER = (0.0, 1.0, 2.0, 5.0, 30.0)
@@ -101,8 +101,10 @@ def group(address: str) -> Optional[bytes]:
     return None if protocol(address) == ARP else _group(_solicited(ipaddress.ip_address(address).packed))
 
 
-def claim(frame: bytes, own: bytes, address: str) -> Optional[Claim]:
-    """What a frame says about who else has this address; None where it says nothing. `own` is this link's MAC."""
+def claim(frame: bytes, own: Collection[bytes], address: str) -> Optional[Claim]:
+    """What a frame says about who else has this address; None where it says nothing. `own` are this host's MACs: Linux
+    answers for an address on every link, also on a second one to the same switch.
+    """
     packed = ipaddress.ip_address(address).packed
     if len(frame) < _ETHERNET.size:
         return None
@@ -110,7 +112,7 @@ def claim(frame: bytes, own: bytes, address: str) -> Optional[Claim]:
     if kind != protocol(address):
         return None
     found = (_claim_by_arp if kind == ARP else _claim_by_icmp)(frame[_ETHERNET.size :], source, packed)
-    return None if found is None or found.mac == shown(own) or source == own else found
+    return None if found is None or source in own or found.mac in map(shown, own) else found
 
 
 def _claim_by_arp(body: bytes, _: bytes, packed: bytes) -> Optional[Claim]:

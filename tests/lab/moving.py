@@ -30,19 +30,21 @@ from orchestrator.inventory.load import load
 from orchestrator.remote.opening import open_conversation
 from orchestrator.traffic import holding, vip
 [pair] = load("/etc/mailmirror/inventory.yaml").pairs.values()
-place, epoch, proof = sys.argv[1:]
-to = pair.at(place).name
 links = [(host, open_conversation(host)) for host in (pair.primary, pair.mirror)]
 ends = [vip.End(host.name, host.vip_interface or pair.vip.interface, vip.asking(link)) for host, link in links]
 moving = vip.Vip(pair.vip.addresses, ends)
-others = [end.host for end in ends if end.host != to]
-try:
-    proofs = [] if proof == "none" else [moving.release(other, 1 if proof == "old" else int(epoch)) for other in others]
+def move(to, epoch, proof):
+    others = [end.host for end in ends if end.host != to]
+    proofs = [] if proof == "none" else [moving.release(other, 1 if proof == "old" else epoch) for other in others]
     seen = moving.seen(probing=[to], quick=proof == "released")
-    plan = holding.planned(seen, to, pair.vip.addresses, proofs, epoch=int(epoch), now=time.time())
-    print("already" if plan is None else [sight.host for sight in moving.take(plan) if sight.stands])
-except MailmirrorError as error:
-    print(error)
+    plan = holding.planned(seen, to, pair.vip.addresses, proofs, epoch=epoch, now=time.time())
+    return "already" if plan is None else [sight.host for sight in moving.take(plan) if sight.stands]
+for step in sys.argv[1:]:
+    place, epoch, proof = step.split(",")
+    try:
+        print(move(pair.at(place).name, int(epoch), proof))
+    except MailmirrorError as error:
+        print(error)
 for _, link in links:
     link.close()
 """
@@ -72,6 +74,9 @@ def lay(site: Site, vip: str) -> None:
     site.mirror.run(f"sed -i '/mm_vip/d; s|^    mm_state_dir|    mm_vip: {vip}\\n&|' {INVENTORY}")
 
 
-def move(site: Site, place: str, epoch: int, proof: str = "released") -> str:
-    """Who holds the addresses after a move to a place, or why there was none. `proof` may be released, none, old."""
-    return site.mirror.run([product.PYTHON, "-c", _MOVE, place, str(epoch), proof]).strip()
+def move(site: Site, *steps: tuple[str, int, str]) -> list[str]:
+    """One line for each (place, epoch, proof): who holds the addresses by then, or why nothing moved. A proof may be
+    released, none, old.
+    """
+    words = [",".join(map(str, step)) for step in steps]
+    return site.mirror.run([product.PYTHON, "-c", _MOVE, *words]).splitlines()

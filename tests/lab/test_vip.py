@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from tests.lab import plan
 from tests.lab.host import Host
 from tests.lab.moving import lands_on, lay, move, on, serve
 from tests.lab.site import Site
+from tests.lab.switch import BRIDGE
 from tests.lab.waiting import until
 from tests.support import require
 
@@ -218,6 +221,35 @@ def test_clients_follow_a_holder_that_takes_it_from_a_frozen_host(linked: Site, 
         linked.primary.thaw()
 
 
+def test_a_second_link_of_its_own_to_the_same_switch_is_nobody_else(linked: Site) -> None:
+    """Linux answers there as well for what stands on the first."""
+    client = linked.client
+    heard: list[neighbours.Claim] = []
+    bridge = ["nsenter", f"--net={linked.switch.path}", "ip", "link"]
+    subprocess.run([*bridge, *f"add second type veth peer name second netns {client.net}".split()], check=True)
+    try:
+        subprocess.run([*bridge, *f"set second master {BRIDGE} up".split()], check=True)
+        client.run("ip link set second up")
+        with client.network():
+            until(lambda: moving.link("second").carrier, what="it has a carrier")
+            assert moving.add(V4, "eth0", True)
+            assert moving.probe(V4, "eth0", True) is None
+            found = moving.link("eth0")
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(neighbours.ARP)) as listening:
+                listening.bind(("eth0", neighbours.ARP))
+                listening.settimeout(5)
+                listening.send(neighbours.probe(found.mac, plan.SERVICE_ADDRESS))
+                while not heard:
+                    heard += (
+                        [claim]
+                        if (claim := neighbours.claim(listening.recv(2048), [found.mac], plan.SERVICE_ADDRESS))
+                        else []
+                    )
+        assert heard[0].holds, "it does answer, and that is no claim"
+    finally:
+        subprocess.run([*bridge, "del", "second"], check=True)
+
+
 def test_who_does_not_hold_an_address_does_not_announce_it(linked: Site) -> None:
     with fault("not-held"):
         on(linked.mirror, moving.announce, V4, "eth0")
@@ -292,15 +324,19 @@ def holders(site: Site) -> list[str]:
 
 @pytest.mark.issue("4.4 VIP: apply, prove; nothing is applied without a proof object")
 def test_the_addresses_move_under_a_proof_and_only_so(linked: Site) -> None:
-    assert move(linked, "primary", 2) == "['mail1.example.test']"
-    assert "mail1.example.test holds 10.20.0.100." in move(linked, "mirror", 3, "none")
-    assert holders(linked) == ["mail1"]
-    assert move(linked, "mirror", 3) == "['mail2.example.test']"
+    first, refused, second = move(linked, ("primary", 2, "released"), ("mirror", 3, "none"), ("mirror", 3, "released"))
+    assert first == "['mail1.example.test']"
+    assert refused.startswith("mail1.example.test holds 10.20.0.100.")
+    assert second == "['mail2.example.test']"
+    assert holders(linked) == ["mail2"]
     assert (lands_on(linked, V4), lands_on(linked, V6)) == ("mail2", "mail2")
-    assert "is of epoch 1, this change of 4" in move(linked, "primary", 4, "old")
+    assert "is of epoch 1, this change of 4" in move(linked, ("primary", 4, "old"))[0]
     assert holders(linked) == [], "let go, and not taken up"
     assert on(linked.client, moving.add, V6, "eth0", True)
-    assert f"is taken: {linked.client.mac}, of no host of this pair, answers" in move(linked, "primary", 4)
+    assert (
+        f"is taken: {linked.client.mac}, of no host of this pair, answers"
+        in move(linked, ("primary", 4, "released"))[0]
+    )
     assert holders(linked) == ["client"]
 
 

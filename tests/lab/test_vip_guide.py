@@ -96,11 +96,11 @@ def test_the_guide_turns_a_servers_address_into_one_that_moves_and_back(site: Si
                     ("fd00:10:20::12", LAB["2001:db8::11"])):  # fmt: skip
         assert f"src {own} " in primary.run(f"ip route get {to}"), "what it sends by itself"
 
-    assert move(site, "mirror", 2) == "['mail2.example.test']"
+    assert move(site, ("mirror", 2, "released")) == ["['mail2.example.test']"]
     with always_reached(site, "mail2"):
         assert "default via 10.20.0.20" in primary.run("ip route")
         assert f"src {LAB['192.0.2.11']} " in primary.run("ip route get 10.20.0.12")
-    assert move(site, "primary", 3) == "['mail1.example.test']"
+    assert move(site, ("primary", 3, "released")) == ["['mail1.example.test']"]
 
     mirror.lay({INVENTORY: before})
     [back] = block("back on mail1")
