@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.agent import address as moving
 from orchestrator.agent import neighbours, netlink
+from orchestrator.agent.crier import Crier
 from orchestrator.agent.serve import Fault
 from tests.lab import plan
 from tests.lab.host import Host
@@ -189,14 +190,13 @@ def test_a_cable_that_comes_and_goes_proves_nothing_and_is_announced_after(linke
             moving.driven(adding)
         assert moving.held(moved) == []
         assert moving.add(moved, "eth0", True)
-        _, so_far = neighbours.announcing(None, 0.0, moving.link("eth0").changes)
+        crier = Crier()
+        assert [crier.tick(now, [(moved, "eth0")]) for now in (0.0, 0.5)] == [1, 0]
     linked.client.run(f"ip neighbour replace {moved.partition('/')[0]} dev eth0 lladdr {linked.primary.mac} nud stale")
     mirror.unplug()
     mirror.plug()
     with mirror.network():
-        changes = until(lambda: moving.link("eth0").carrier and moving.link("eth0").changes, what="the carrier is back")
-        assert neighbours.announcing(so_far, 0.5, changes)[0], "it is due anew"
-        moving.announce(moved, "eth0")
+        until(lambda: crier.tick(0.6, [(moved, "eth0")]), what="the carrier is back, and it is due anew")
     told(linked, moved, mirror)
 
 
@@ -225,10 +225,10 @@ def test_a_second_link_of_its_own_to_the_same_switch_is_nobody_else(linked: Site
     """Linux answers there as well for what stands on the first."""
     client = linked.client
     heard: list[neighbours.Claim] = []
-    bridge = ["nsenter", f"--net={linked.switch.path}", "ip", "link"]
-    subprocess.run([*bridge, *f"add second type veth peer name second netns {client.net}".split()], check=True)
+    bridge = ["nsenter", f"--net={linked.switch.path}", "--"]
+    subprocess.run([*bridge, *f"ip link add second type veth peer name second netns {client.net}".split()], check=True)
     try:
-        subprocess.run([*bridge, *f"set second master {BRIDGE} up".split()], check=True)
+        subprocess.run([*bridge, *f"ip link set second master {BRIDGE} up".split()], check=True)
         client.run("ip link set second up")
         with client.network():
             until(lambda: moving.link("second").carrier, what="it has a carrier")
@@ -247,12 +247,13 @@ def test_a_second_link_of_its_own_to_the_same_switch_is_nobody_else(linked: Site
                     )
         assert heard[0].holds, "it does answer, and that is no claim"
     finally:
-        subprocess.run([*bridge, "del", "second"], check=True)
+        subprocess.run([*bridge, "ip", "link", "del", "second"], check=True)
 
 
 def test_who_does_not_hold_an_address_does_not_announce_it(linked: Site) -> None:
     with fault("not-held"):
         on(linked.mirror, moving.announce, V4, "eth0")
+    assert on(linked.mirror, Crier().tick, 0.0, [(V4, "eth0")]) == 0
 
 
 @pytest.mark.issue("4.4 VIP: a primary address with secondaries")
