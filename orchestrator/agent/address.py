@@ -16,7 +16,7 @@ import errno
 import ipaddress
 import time
 from contextlib import ExitStack
-from typing import Dict, Generator, Iterator, List, Optional, Tuple, TypeVar, Union
+from typing import Dict, Generator, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from . import neighbours, netlink
 from .cable import Cable
@@ -85,11 +85,13 @@ def probe(address: str, interface: str, quick: bool = False) -> Optional[Claim]:
     return claim
 
 
-def add(address: str, interface: str, quick: bool = False) -> bool:
+def add(address: str, interface: str, quick: bool = False, despite: Sequence[str] = ()) -> bool:
     """Take up ADDRESS/PREFIX, and announce it once; False when it stood here already. Raises Fault; then nothing new
-    stands. The caller announces again at `neighbours.ANNOUNCE_AFTER`.
+    stands. The caller announces again, see `neighbours.announcing`.
+
+    A claim of a MAC in `despite` doesn't count: that of a host which is proven shut, but whose kernel still answers.
     """
-    return bool(driven(adding([address], interface, quick)))
+    return bool(driven(adding([address], interface, quick, despite)))
 
 
 def remove(address: str, interface: str) -> bool:
@@ -127,7 +129,9 @@ def driven(work: Waiting[T]) -> T:
 # ---- pieces ------------------------------------------------------------------------------------------------------
 
 
-def probing(addresses: List[str], interface: str, quick: bool) -> Waiting[Dict[str, Optional[Claim]]]:
+def probing(
+    addresses: List[str], interface: str, quick: bool, despite: Sequence[str] = ()
+) -> Waiting[Dict[str, Optional[Claim]]]:
     """As `probe`, of several at once; between the waits the caller may do something else."""
     found = ready(interface)
     claims: Dict[str, Optional[Claim]] = dict.fromkeys(map(_plain, addresses))
@@ -138,7 +142,7 @@ def probing(addresses: List[str], interface: str, quick: bool) -> Waiting[Dict[s
                 cable.send(neighbours.probe(found.mac, address))
             yield wait
             for address, cable in cables.items():
-                claims[address] = claims[address] or cable.heard()
+                claims[address] = claims[address] or cable.heard(despite)
             if all(claims.values()):
                 break
         if any(cable.dropped() for cable in cables.values()) and not all(claims.values()):
@@ -147,12 +151,12 @@ def probing(addresses: List[str], interface: str, quick: bool) -> Waiting[Dict[s
     return claims
 
 
-def adding(addresses: List[str], interface: str, quick: bool) -> Waiting[List[str]]:
+def adding(addresses: List[str], interface: str, quick: bool, despite: Sequence[str] = ()) -> Waiting[List[str]]:
     """As `add`, all of them or none; those that didn't stand here before."""
     wanted = [_interface_address(address) for address in addresses]
     found = ready(interface)
     new = [each for each in wanted if not _stands_here(str(each.ip), interface)]
-    for address, claim in (yield from probing(addresses, interface, quick)).items():
+    for address, claim in (yield from probing(addresses, interface, quick, despite)).items():
         if claim is not None:
             raise _taken(address, interface, claim)
     with ExitStack() as undo:

@@ -13,9 +13,9 @@ import ctypes
 import socket
 import struct
 from types import TracebackType
-from typing import Optional
+from typing import Optional, Sequence
 
-from . import neighbours
+from . import neighbours, netlink
 from .neighbours import Claim
 from .netlink import Link
 
@@ -38,6 +38,7 @@ class Cable:
     def __init__(self, link: Link, address: str) -> None:
         self._link = link
         self._address = address
+        self._own = netlink.macs()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
             self._plug()
@@ -65,14 +66,17 @@ class Cable:
     def send(self, frame: bytes) -> None:
         self._socket.send(frame)
 
-    def heard(self) -> Optional[Claim]:
-        """The first claim of somebody else among what has come in; one who holds it goes before one who looks."""
+    def heard(self, despite: Sequence[str] = ()) -> Optional[Claim]:
+        """The first claim of somebody else among what has come in, those of the MACs in `despite` not counted; one who
+        holds it goes before one who looks.
+        """
         found: Optional[Claim] = None
         with contextlib.suppress(BlockingIOError):  # nothing more is there
             while found is None or not found.holds:
                 frame, (_, _, sort, *_) = self._socket.recvfrom(2048)
                 if sort != socket.PACKET_OUTGOING:
-                    found = neighbours.claim(frame, self._link.mac, self._address) or found
+                    claim = neighbours.claim(frame, self._own, self._address)
+                    found = claim if claim is not None and claim.mac not in despite else found
         return found
 
     def dropped(self) -> int:

@@ -3,8 +3,8 @@
     python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication]
 
 Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
-replication verbs on these stores, and with `services` looking at the mail services, whatever the
-controller asks for. There is no verb that starts a command of the controller's choice.
+replication verbs on these stores, and with `services` looking at the mail services and moving
+addresses, whatever the controller asks for. There is no verb that starts a command of the controller's choice.
 
 Invariant: a store that isn't in `--stores` is never opened; a request that is refused says so
 on standard error too, where sshd's and systemd's logs find it.

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from typing import NamedTuple, Optional, Tuple
+from typing import Collection, NamedTuple, Optional, Tuple
 
 ARP, IPV6 = 0x0806, 0x86DD
 ANNOUNCE_AFTER = (0.0, 1.0, 2.0, 5.0, 30.0)
 """Seconds after an address was added, or after the cable came back, at which it is announced: frames get lost."""
+CONTESTED = 1.0
 QUICK = (0.1, 0.1, 0.1)
 """Seconds of listening after each of three probes, where the old holder's removal is proven."""
 PATIENT = (0.35, 0.35, 0.3)
@@ -48,14 +49,18 @@ class Told(NamedTuple):
     times: int = 0
 
 
-def announcing(told: Optional[Told], now: float, changes: int) -> Tuple[bool, Told]:
+def announcing(told: Optional[Told], now: float, changes: int, contested: bool = False) -> Tuple[bool, Told]:
     """Whether a held address is to be announced now, and what has been told if it is. None: it was never announced.
 
     `now` is of any clock that doesn't jump, `changes` the link's (`netlink.Link`). Once the carrier came back, or a
-    bridge port began to forward, the neighbours may have learned something else meanwhile: all begins anew.
+    bridge port began to forward, the neighbours may have learned something else meanwhile: all begins anew. While an
+    address is `contested`, since another kernel answers for it as well, it is told every CONTESTED seconds.
     """
     if told is None or told.changes != changes:
         told = Told(now, changes)
+    if contested and told.times:
+        late = now - told.since >= CONTESTED
+        return late, Told(now, changes, 1) if late else told
     if told.times >= len(ANNOUNCE_AFTER) or now - told.since < ANNOUNCE_AFTER[told.times]:
         return False, told
     return True, told._replace(times=told.times + 1)
@@ -96,8 +101,10 @@ def group(address: str) -> Optional[bytes]:
     return None if protocol(address) == ARP else _group(_solicited(ipaddress.ip_address(address).packed))
 
 
-def claim(frame: bytes, own: bytes, address: str) -> Optional[Claim]:
-    """What a frame says about who else has this address; None where it says nothing. `own` is this link's MAC."""
+def claim(frame: bytes, own: Collection[bytes], address: str) -> Optional[Claim]:
+    """What a frame says about who else has this address; None where it says nothing. `own` are this host's MACs: Linux
+    answers for an address on every link, also on a second one to the same switch.
+    """
     packed = ipaddress.ip_address(address).packed
     if len(frame) < _ETHERNET.size:
         return None
@@ -105,7 +112,7 @@ def claim(frame: bytes, own: bytes, address: str) -> Optional[Claim]:
     if kind != protocol(address):
         return None
     found = (_claim_by_arp if kind == ARP else _claim_by_icmp)(frame[_ETHERNET.size :], source, packed)
-    return None if found is None or found.mac == shown(own) or source == own else found
+    return None if found is None or source in own or found.mac in map(shown, own) else found
 
 
 def _claim_by_arp(body: bytes, _: bytes, packed: bytes) -> Optional[Claim]:

@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import struct
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Tuple
 
 SECONDS = 2.0
 """For one exchange with the kernel, which answers within the call."""
@@ -93,6 +93,14 @@ def link(name: str) -> Link:
         index, name, found.get(_IFLA_ADDRESS, b""), hardware == _ETHERNET, bool(flags & _UP), bool(flags & _LOWER_UP),
         changes, _promotes(found.get(_IFLA_AF_SPEC, b"")),
     )  # fmt: skip
+
+
+def macs() -> FrozenSet[bytes]:
+    """The link-layer addresses of all interfaces. Raises OSError."""
+    asked = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    asked += _attribute(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
+    found = (dict(_attributes(body[_IFINFO.size :])) for body in _ask(_GETLINK, _DUMP, asked))
+    return frozenset(known[_IFLA_ADDRESS] for known in found if _IFLA_ADDRESS in known)
 
 
 def addresses() -> List[Standing]:

@@ -17,7 +17,8 @@ MOST = 16
 
 
 def moved(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
-    """The head: `action`, `interface`, `addresses` (add: with prefix), and for probe and add whether `quick`.
+    """The head: `action`, `interface`, `addresses` (add: with prefix), for probe and add whether `quick`,
+    and for add `despite`: MACs whose claims don't count.
 
     The answers: show {"mac", "up", "carrier", "changes", "may_change", "may_send", "trouble", "stands": [[address,
     prefix, interface, usable, flags]]}, probe {"claims": {address: [mac, holds] or null}}, add and remove {"done":
@@ -28,13 +29,15 @@ def moved(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
         raise Fault("bad-request", f"no action {action!r:.40}", f"There are {', '.join(ACTIONS)}.")
     if not all(isinstance(each, str) for each in wanted) or not wanted or len(wanted) > MOST:
         raise Fault("bad-request", f"'addresses' are 1 to {MOST} texts")
-    quick = head.get("quick") is True
+    quick, despite = head.get("quick") is True, head.get("despite", [])
+    if not isinstance(despite, list) or not all(isinstance(each, str) for each in despite):
+        raise Fault("bad-request", "'despite' are the MACs whose claims don't count")
     if action == "show":
         return Answer(_shown(interface, wanted))
     if action == "probe":
         return Answer({"claims": (yield from address.probing(wanted, interface, quick))})
     if action == "add":
-        return Answer({"done": (yield from address.adding(wanted, interface, quick))})
+        return Answer({"done": (yield from address.adding(wanted, interface, quick, despite))})
     if action == "announce":
         for each in wanted:
             address.announce(each, interface)

@@ -60,13 +60,11 @@ def _told(pair: Pair, vip: Vip, trying: bool) -> Row:
     with _ends(pair, vip) as (ends, active):
         hosts = [end.host for end in ends]
         seen = moving.Vip(vip.addresses, ends).seen(probing=hosts if trying else ())
-    if trying:
-        problems = holding.unready(seen, active, vip.addresses)
+    if active:
+        problems = (holding.unready if trying else holding.unlike)(seen, active, vip.addresses)
     else:
-        problems = holding.unlike(seen, active, vip.addresses) if active else []
-    if not active:
-        problems = ["No marker, or more than one, says that its place is active: who ought to have them isn't known."]
-        problems += [f"{sight.host}: {sight.unseen}" for sight in seen if sight.unseen]
+        problems = ["Not just one marker says that its place is active: who ought to have them isn't known."]
+        problems += [f"{sight.host}: {why}" for sight in seen if (why := sight.unseen or sight.trouble)]
     rows = [{**asdict(sight), "place": pair.hosts[sight.host].place} for sight in seen]
     return {
         "pair": pair.name, "addresses": list(vip.addresses), "active": active, "hosts": rows, "problems": problems,

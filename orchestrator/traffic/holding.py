@@ -1,8 +1,9 @@
 """Which place holds the moving addresses, which ought to, and whether one may take them up. Pure.
 
 An address that two hosts answer for reaches now one and now the other. So a place takes one up only under a proof that
-each other mail host let go of it, and while nobody at all answers for it on the link: who answers hasn't let go,
-whatever was proven.
+each other mail host let go of it, and while nobody answers for it on the link: who answers hasn't let go, whatever was
+proven. One exception: behind a lease that ran out a frozen host's kernel goes on answering for the address, and its
+gate for nothing else. Then the address is taken up all the same, and announced until the other one has lost it.
 
 Invariant: `planned` gives a plan only with a fresh proof for each other mail host, of the epoch that is planned for.
 """
@@ -16,8 +17,8 @@ from typing import NamedTuple, Protocol
 
 from orchestrator.errors import Refused
 
-RELEASED = "released"
-KINDS = (RELEASED, "services", "device", "lease", "attested")
+RELEASED, LEASE = "released", "lease"
+KINDS = (RELEASED, "services", "device", LEASE, "attested")
 """What a proof may rest on: the address read back as gone, and the four fences of the design."""
 FRESH = 300.0
 """Seconds for which a proof counts."""
@@ -84,6 +85,7 @@ class Plan:
     quick: bool  # the old holder's removal is proven: a short look for a double is enough
     epoch: int
     proofs: tuple[LetGo, ...]
+    despite: tuple[str, ...] = ()  # MACs of shut hosts whose kernels still answer: announce every second
 
 
 def plain(address: str) -> str:
@@ -92,28 +94,47 @@ def plain(address: str) -> str:
 
 
 def planned(
-    seen: Sequence[Sight], active: str, addresses: Sequence[str], proofs: Sequence[LetGo], *, epoch: int, now: float
+    seen: Sequence[Sight],
+    active: str,
+    addresses: Sequence[str],
+    proofs: Sequence[LetGo],
+    *,
+    epoch: int,
+    now: float,
+    macs: Mapping[str, str] | None = None,
 ) -> Plan | None:
     """How the active place comes to hold all addresses; None where it does already, alone. Raises Refused.
 
-    `seen` has every mail host of the pair, and what the active one heard when it probed for each address.
+    `seen` has every mail host of the pair, and what the active one heard when it probed for each address. `macs` are
+    those of hosts as they were seen earlier: one that says nothing now doesn't say its MAC either.
     """
     here = next((sight for sight in seen if sight.host == active), None)
     if here is None or here.unseen or here.trouble:
         why = "isn't among the hosts" if here is None else here.unseen or here.trouble
         raise Refused(f"{active} can't take the addresses up: {why}.", remedy="Mend that, and try again.")
     others = [sight for sight in seen if sight.host != active]
-    _nobody_else(here, others, addresses)
+    shut = _shut(others, proofs, macs or {}, epoch, now)
+    contested = _nobody_else(here, others, addresses, shut)
     missing = tuple(address for address in addresses if not here.holds(address))
     if not missing:
         return None
     counting = tuple(_proof_of(other.host, proofs, epoch, now) for other in others)
     if not others:
         raise Refused("Nobody is known who could hold the addresses.", remedy="This takes a pair of mail hosts.")
-    return Plan(active, missing, all(proof.kind == RELEASED for proof in counting), epoch, counting)
+    return Plan(active, missing, all(proof.kind == RELEASED for proof in counting), epoch, counting, contested)
 
 
-def _nobody_else(here: Sight, others: Sequence[Sight], addresses: Sequence[str]) -> None:
+def _shut(
+    others: Sequence[Sight], proofs: Sequence[LetGo], macs: Mapping[str, str], epoch: int, now: float
+) -> set[str]:
+    """The MACs of silent hosts that a lease shut: its gate answers nothing, whatever their kernels say of addresses."""
+    leased = {proof.host for proof in proofs if proof.kind == LEASE and not _flaw(proof, epoch, now)}
+    return {macs[other.host] for other in others if other.unseen and other.host in leased and other.host in macs}
+
+
+def _nobody_else(here: Sight, others: Sequence[Sight], addresses: Sequence[str], shut: set[str]) -> tuple[str, ...]:
+    """The MACs among `shut` that answer. Raises Refused for anybody else who does."""
+    contested: set[str] = set()
     for address in map(plain, addresses):
         holding = [other.host for other in others if other.holds(address)]
         if holding:
@@ -125,11 +146,14 @@ def _nobody_else(here: Sight, others: Sequence[Sight], addresses: Sequence[str])
         if address not in here.claims:
             raise Refused(f"Whether {address} is free wasn't asked.", remedy="Probe for it from the active place.")
         mac = here.claims[address]
-        if mac is not None:
+        if mac in shut:
+            contested.add(mac)
+        elif mac is not None:
             raise Refused(
                 f"{address} is taken: {whose(mac, others)} answers for it.",
                 remedy="Whoever answers hasn't let go, whatever was proven. Nothing was changed.",
             )
+    return tuple(sorted(contested))
 
 
 def _proof_of(host: str, proofs: Sequence[LetGo], epoch: int, now: float) -> LetGo:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.errors import AgentFault, HostError, MailmirrorError, Refused, StillRunning
+from orchestrator.errors import AgentFault, HostError, HostUnreachable, MailmirrorError, Refused, StillRunning
 from orchestrator.remote.host import Conversation
 from orchestrator.traffic.holding import Plan, Released, Sight, Stand, plain
 
@@ -74,17 +74,28 @@ class Vip:
         """
         if not plan.proofs:
             raise Refused("Nothing proves that the old holder let go.", remedy="Plan it by `holding.planned`.")
-        self._ask(self._ends[plan.host], "add", quick=plan.quick, addresses=list(plan.addresses))
+        self._ask(
+            self._ends[plan.host], "add", quick=plan.quick, addresses=list(plan.addresses), despite=list(plan.despite)
+        )
         seen = self.seen()
         for sight in seen:
-            for address in self.addresses:
-                if not sight.unseen and sight.holds(address) != (sight.host == plan.host):
-                    stands = "doesn't hold" if sight.host == plan.host else "holds"
-                    raise Refused(
-                        f"After the move {sight.host} {stands} {plain(address)}.",
-                        remedy="Two hosts may answer, or none: see `mailmirror vip show` at once.",
-                    )
+            self._as_planned(sight, plan)
         return seen
+
+    def _as_planned(self, sight: Sight, plan: Plan) -> None:
+        """Raises where a host isn't what it ought to be after a move; one that was proven shut may be silent."""
+        if sight.unseen and sight.host == plan.host:
+            raise HostUnreachable(
+                f"After the move {sight.host} can't be asked: {sight.unseen}.",
+                remedy="It may hold the addresses, or not: see `mailmirror vip show`.",
+            )
+        for address in () if sight.unseen else self.addresses:
+            if sight.holds(address) != (sight.host == plan.host):
+                stands = "doesn't hold" if sight.host == plan.host else "holds"
+                raise Refused(
+                    f"After the move {sight.host} {stands} {plain(address)}.",
+                    remedy="Two hosts may answer, or none: see `mailmirror vip show` at once.",
+                )
 
     def announce(self, host: str) -> None:
         """Tell the link again where the addresses are. Raises HostError."""
@@ -111,9 +122,9 @@ class Vip:
         try:
             claims = dict(self._ask(end, "probe", quick=quick)["claims"])
         except AgentFault as error:
-            return Sight(**{**vars(sight), "trouble": str(error)})
+            return replace(sight, trouble=str(error))
         heard = {plain(address): None if claim is None else str(claim[0]) for address, claim in claims.items()}
-        return Sight(**{**vars(sight), "claims": heard})
+        return replace(sight, claims=heard)
 
 
 def _stand(told: Sequence[Any]) -> Stand:

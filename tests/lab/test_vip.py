@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from orchestrator.agent import address as moving
 from orchestrator.agent import neighbours, netlink
+from orchestrator.agent.crier import Crier
 from orchestrator.agent.serve import Fault
-from tests.lab import plan, product
+from tests.lab import plan
 from tests.lab.host import Host
+from tests.lab.moving import lands_on, lay, move, on, serve
 from tests.lab.site import Site
+from tests.lab.switch import BRIDGE
 from tests.lab.waiting import until
 from tests.support import require
 
@@ -23,43 +27,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
 V4, V6 = f"{plan.SERVICE_ADDRESS}/24", f"{plan.SERVICE_ADDRESS6}/64"
 BOTH = (V4, V6)
+VIP = f'{{addresses: [{V4}, "{V6}"], interface: eth0}}'
 EACH = pytest.mark.parametrize("moved", BOTH)
-INVENTORY = "/etc/mailmirror/inventory.yaml"
-PORT = 7777
-NAMED = """
-import socket
-server = socket.create_server(("", 7777), family=socket.AF_INET6, dualstack_ipv6=True)
-print("ready", flush=True)
-while True:
-    connection, _ = server.accept()
-    connection.sendall(socket.gethostname().encode())
-    connection.close()
-"""
-"""Says on which host a connection has landed."""
-MOVE = """
-import sys, time
-from orchestrator.errors import MailmirrorError
-from orchestrator.inventory.load import load
-from orchestrator.remote.opening import open_conversation
-from orchestrator.traffic import holding, vip
-[pair] = load("/etc/mailmirror/inventory.yaml").pairs.values()
-place, epoch, proof = sys.argv[1:]
-to = pair.at(place).name
-links = [(host, open_conversation(host)) for host in (pair.primary, pair.mirror)]
-ends = [vip.End(host.name, host.vip_interface or pair.vip.interface, vip.asking(link)) for host, link in links]
-moving = vip.Vip(pair.vip.addresses, ends)
-others = [end.host for end in ends if end.host != to]
-try:
-    proofs = [] if proof == "none" else [moving.release(other, 1 if proof == "old" else int(epoch)) for other in others]
-    seen = moving.seen(probing=[to], quick=proof == "released")
-    plan = holding.planned(seen, to, pair.vip.addresses, proofs, epoch=int(epoch), now=time.time())
-    print("already" if plan is None else [sight.host for sight in moving.take(plan) if sight.stands])
-except MailmirrorError as error:
-    print(error)
-for _, link in links:
-    link.close()
-"""
-"""What the journeys do: released, seen, planned, taken up, proven."""
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +38,10 @@ def linked() -> Iterator[Site]:
         site.boot()
         on(site.primary, moving.remove, V4, "eth0")  # it gets it at its boot
         for host in (site.primary, site.mirror):
-            server = host.start(["python3", "-c", NAMED], stdout=-1)
-            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
-        lay(site, f'{{addresses: [{V4}, "{V6}"], interface: eth0}}')
+            serve(host)
+        lay(site, VIP)
         site.mirror.run("mailmirror init")
         yield site
-
-
-def lay(site: Site, vip: str) -> None:
-    site.mirror.run(f"sed -i '/mm_vip/d; s|^    mm_state_dir|    mm_vip: {vip}\\n&|' {INVENTORY}")
 
 
 @pytest.fixture(autouse=True)
@@ -89,17 +53,16 @@ def nobody_has_them(linked: Site) -> Iterator[Site]:
             on(host, moving.remove, moved, "eth0")
 
 
-def on(host: Host, act: Callable[..., object], *words: object) -> object:
-    """On the host's network."""
-    with host.network():
-        return act(*words)
-
-
 @contextmanager
 def fault(code: str) -> Iterator[pytest.ExceptionInfo[Fault]]:
     with pytest.raises(Fault) as raised:
         yield raised
     assert (raised.value.code, bool(raised.value.remedy)) == (code, True), raised.value
+
+
+def both_on(host: Host) -> None:
+    with host.network():
+        assert moving.driven(moving.adding(list(BOTH), "eth0", True)) == list(BOTH)
 
 
 def stands(host: Host, moved: str) -> list[list[str]]:
@@ -116,12 +79,6 @@ def neighbour(site: Site, moved: str) -> str:
 def told(site: Site, moved: str, host: Host) -> None:
     """Without a question of his, the client learns who has the address now."""
     until(lambda: neighbour(site, moved) == host.mac, within=3, what="the client knows")
-
-
-def lands_on(site: Site, moved: str) -> str:
-    """Where a client's connection lands."""
-    with site.client.network(), socket.create_connection((moved.partition("/")[0], PORT), 5) as connection:
-        return connection.recv(100).decode()
 
 
 @EACH
@@ -233,20 +190,70 @@ def test_a_cable_that_comes_and_goes_proves_nothing_and_is_announced_after(linke
             moving.driven(adding)
         assert moving.held(moved) == []
         assert moving.add(moved, "eth0", True)
-        _, so_far = neighbours.announcing(None, 0.0, moving.link("eth0").changes)
+        crier = Crier()
+        assert [crier.tick(now, [(moved, "eth0")]) for now in (0.0, 0.5)] == [1, 0]
     linked.client.run(f"ip neighbour replace {moved.partition('/')[0]} dev eth0 lladdr {linked.primary.mac} nud stale")
     mirror.unplug()
     mirror.plug()
     with mirror.network():
-        changes = until(lambda: moving.link("eth0").carrier and moving.link("eth0").changes, what="the carrier is back")
-        assert neighbours.announcing(so_far, 0.5, changes)[0], "it is due anew"
-        moving.announce(moved, "eth0")
+        until(lambda: crier.tick(0.6, [(moved, "eth0")]), what="the carrier is back, and it is due anew")
     told(linked, moved, mirror)
+
+
+@EACH
+@pytest.mark.issue("4.4 VIP: a frozen host whose kernel still answers for the address")
+def test_clients_follow_a_holder_that_takes_it_from_a_frozen_host(linked: Site, moved: str) -> None:
+    """Whose kernel goes on answering; a client that asks anew believes it for no longer than a second."""
+    assert on(linked.primary, moving.add, moved, "eth0", True)
+    assert lands_on(linked, moved) == "mail1"
+    linked.primary.freeze()
+    try:
+        with fault("taken"):
+            on(linked.mirror, moving.add, moved, "eth0", True, [linked.client.mac])
+        assert on(linked.mirror, moving.add, moved, "eth0", True, [linked.primary.mac])
+        told(linked, moved, linked.mirror)
+        assert lands_on(linked, moved) == "mail2"
+        linked.client.run("ip neighbour flush dev eth0")
+        linked.client.attempt(f"ping -c 1 -W 1 {moved.partition('/')[0]}")
+        on(linked.mirror, moving.announce, moved, "eth0")
+        told(linked, moved, linked.mirror)
+    finally:
+        linked.primary.thaw()
+
+
+def test_a_second_link_of_its_own_to_the_same_switch_is_nobody_else(linked: Site) -> None:
+    """Linux answers there as well for what stands on the first."""
+    client = linked.client
+    heard: list[neighbours.Claim] = []
+    bridge = ["nsenter", f"--net={linked.switch.path}", "--"]
+    subprocess.run([*bridge, *f"ip link add second type veth peer name second netns {client.net}".split()], check=True)
+    try:
+        subprocess.run([*bridge, *f"ip link set second master {BRIDGE} up".split()], check=True)
+        client.run("ip link set second up")
+        with client.network():
+            until(lambda: moving.link("second").carrier, what="it has a carrier")
+            assert moving.add(V4, "eth0", True)
+            assert moving.probe(V4, "eth0", True) is None
+            found = moving.link("eth0")
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(neighbours.ARP)) as listening:
+                listening.bind(("eth0", neighbours.ARP))
+                listening.settimeout(5)
+                listening.send(neighbours.probe(found.mac, plan.SERVICE_ADDRESS))
+                while not heard:
+                    heard += (
+                        [claim]
+                        if (claim := neighbours.claim(listening.recv(2048), [found.mac], plan.SERVICE_ADDRESS))
+                        else []
+                    )
+        assert heard[0].holds, "it does answer, and that is no claim"
+    finally:
+        subprocess.run([*bridge, "ip", "link", "del", "second"], check=True)
 
 
 def test_who_does_not_hold_an_address_does_not_announce_it(linked: Site) -> None:
     with fault("not-held"):
         on(linked.mirror, moving.announce, V4, "eth0")
+    assert on(linked.mirror, Crier().tick, 0.0, [(V4, "eth0")]) == 0
 
 
 @pytest.mark.issue("4.4 VIP: a primary address with secondaries")
@@ -312,27 +319,25 @@ def test_an_address_that_the_kernel_gave_up_on_is_not_held_and_taken_up_anew(lin
 # ---- by the controller -------------------------------------------------------------------------------------------
 
 
-def move(site: Site, place: str, epoch: int, proof: str = "released") -> str:
-    return site.mirror.run([product.PYTHON, "-c", MOVE, place, str(epoch), proof]).strip()
-
-
 def holders(site: Site) -> list[str]:
     return [host.name for host in site.hosts.values() if stands(host, V4) or stands(host, V6)]
 
 
 @pytest.mark.issue("4.4 VIP: apply, prove; nothing is applied without a proof object")
 def test_the_addresses_move_under_a_proof_and_only_so(linked: Site) -> None:
-    assert move(linked, "primary", 2) == "['mail1.example.test']"
-    assert move(linked, "primary", 2, "none") == "already"
-    assert "mail1.example.test holds 10.20.0.100." in move(linked, "mirror", 3, "none")
-    assert holders(linked) == ["mail1"]
-    assert move(linked, "mirror", 3) == "['mail2.example.test']"
+    first, refused, second = move(linked, ("primary", 2, "released"), ("mirror", 3, "none"), ("mirror", 3, "released"))
+    assert first == "['mail1.example.test']"
+    assert refused.startswith("mail1.example.test holds 10.20.0.100.")
+    assert second == "['mail2.example.test']"
+    assert holders(linked) == ["mail2"]
     assert (lands_on(linked, V4), lands_on(linked, V6)) == ("mail2", "mail2")
-    assert "is of epoch 1, this change of 4" in move(linked, "primary", 4, "old")
-    assert "Nothing proves that mail2.example.test let go" in move(linked, "primary", 4, "none")
+    assert "is of epoch 1, this change of 4" in move(linked, ("primary", 4, "old"))[0]
     assert holders(linked) == [], "let go, and not taken up"
     assert on(linked.client, moving.add, V6, "eth0", True)
-    assert f"is taken: {linked.client.mac}, of no host of this pair, answers" in move(linked, "primary", 4)
+    assert (
+        f"is taken: {linked.client.mac}, of no host of this pair, answers"
+        in move(linked, ("primary", 4, "released"))[0]
+    )
     assert holders(linked) == ["client"]
 
 
@@ -341,7 +346,7 @@ def test_show_says_who_has_them_and_who_ought_to(linked: Site) -> None:
     done = linked.mirror.attempt("mailmirror vip show")
     assert done.returncode == 1, done.stderr
     assert "example_test: mail1.example.test is active and doesn't hold 10.20.0.100\n" in done.stdout
-    move(linked, "primary", 2)
+    both_on(linked.primary)
     shown = linked.mirror.run("mailmirror vip show").splitlines()
     assert shown[1].split() == ["HOST", "PLACE", "ROLE", "INTERFACE", "MAC", "ADDRESS", "STANDS"]
     first = f"mail1.example.test  primary  active eth0 {linked.primary.mac} {V4} yes (/24, eth0, secondary, permanent)"
@@ -361,28 +366,27 @@ def test_a_move_is_tried_without_effect(linked: Site) -> None:
     said = linked.mirror.run("mailmirror vip test")
     assert "example_test: 2 addresses could move (tried; nothing was changed).\n" in said
     assert said.count("nobody else answers") == 4
-    move(linked, "primary", 2)
+    both_on(linked.primary)
     said = linked.mirror.run("mailmirror vip test")
     assert f"asked from mail2.example.test, mail1.example.test ({linked.primary.mac}) answers for 10.20.0.100." in said
-    move(linked, "mirror", 3)
     for moved in BOTH:
-        on(linked.mirror, moving.remove, moved, "eth0")
+        on(linked.primary, moving.remove, moved, "eth0")
     assert [linked.hosts[place].run("ip address show dev eth0") for place in ("primary", "mirror")] == before
     assert on(linked.client, moving.add, V4, "eth0", True)
     done = linked.mirror.attempt("mailmirror vip test")
     assert (done.returncode, f"10.20.0.100 is taken, {linked.client.mac}, of no host" in done.stdout) == (1, True)
-    lay(linked, f"{{addresses: [{V4}], interface: eth7}}")
-    done = linked.mirror.attempt("mailmirror vip test")
-    assert (done.returncode, "has no interface 'eth7'" in done.stdout) == (1, True), done
-    lay(linked, f'{{addresses: [{V4}, "{V6}"], interface: eth0}}')
 
 
 @pytest.mark.issue("4.4 vip show: a host that is away is UNKNOWN")
-def test_a_host_that_cannot_be_asked_is_unknown_and_not_free(linked: Site) -> None:
+def test_a_host_that_cannot_be_asked_and_a_wrong_interface_are_told(linked: Site) -> None:
     linked.primary.systemctl("stop", "ssh.service")
     try:
-        done = linked.mirror.attempt("mailmirror vip show")
+        lay(linked, VIP.replace("eth0", "eth7"))
+        done = linked.mirror.attempt("mailmirror vip test")
     finally:
         linked.primary.systemctl("start", "ssh.service")
+        lay(linked, VIP)
     assert done.returncode == 1
-    assert "unknown" in done.stdout.splitlines()[2].split()
+    assert "who ought to have them isn't known" in done.stdout
+    assert "example_test: mail1.example.test: " in done.stdout, "why it couldn't be asked"
+    assert "mail2.example.test: this host has no interface 'eth7'" in done.stdout

@@ -59,8 +59,8 @@ def summed(frame: bytes) -> int:
 @BOTH
 def test_whoever_has_the_address_is_told_with_its_mac(address: str) -> None:
     for frame in neighbours.announcements(OTHER, address):
-        assert neighbours.claim(frame, OWN, address) == Claim("02:00:0a:14:00:0b")
-    assert neighbours.claim(neighbours.probe(OTHER, address), OWN, address) == Claim("02:00:0a:14:00:0b", False)
+        assert neighbours.claim(frame, [OWN], address) == Claim("02:00:0a:14:00:0b")
+    assert neighbours.claim(neighbours.probe(OTHER, address), [OWN], address) == Claim("02:00:0a:14:00:0b", False)
 
 
 @BOTH
@@ -68,19 +68,19 @@ def test_our_own_frames_and_those_about_other_addresses_are_no_claim(address: st
     other = {V4: "192.0.2.11", V6: "2001:db8::11"}[address]
     for mac, about in ((OWN, address), (OTHER, other)):
         for frame in (neighbours.probe(mac, about), *neighbours.announcements(mac, about)):
-            assert neighbours.claim(frame, OWN, address) is None
+            assert neighbours.claim(frame, [OWN], address) is None
 
 
 def test_an_advertisement_that_was_routed_here_is_no_claim() -> None:
     [frame] = neighbours.announcements(OTHER, V6)
-    assert neighbours.claim(frame[:21] + b"\xfe" + frame[22:], OWN, V6) is None
+    assert neighbours.claim(frame[:21] + b"\xfe" + frame[22:], [OWN], V6) is None
 
 
 @given(st.binary(max_size=120), st.sampled_from([V4, V6]))
 def test_no_bytes_from_the_link_break_it(noise: bytes, address: str) -> None:
     kind = neighbours.protocol(address).to_bytes(2, "big")
     for frame in (noise, OTHER + OTHER + kind + noise):
-        found = neighbours.claim(frame, OWN, address)
+        found = neighbours.claim(frame, [OWN], address)
         assert found is None or len(found.mac) == 17
 
 
@@ -100,6 +100,12 @@ def test_an_address_is_told_at_once_five_times_in_half_a_minute_and_anew_when_th
         assert sent, "at once"
         assert len(sent) <= len(ANNOUNCE_AFTER)
         assert all(at - sent[0] >= after for at, after in zip(sent, ANNOUNCE_AFTER, strict=False))
+    told = None
+    said = []
+    for tick in range(40):
+        yes, told = announcing(told, tick / 10, 2, contested=True)
+        said += [tick / 10] if yes else []
+    assert said == [0.0, 1.0, 2.0, 3.0], "as long as another kernel answers as well"
     told = None
     ticks = [at / 10 for at in range(400)]
     said = []

@@ -100,6 +100,32 @@ def test_what_is_unsafe_is_refused_whatever_is_proven(seen: tuple[Sight, ...], w
     assert why in str(raised.value)
 
 
+LEASED = PROOF._replace(kind="lease")
+SILENT = Sight("mail1", "eth0", unseen="no answer")
+ANSWERED = replace(NEW, claims={**FREE, "192.0.2.10": OLD.mac})
+
+
+def test_a_frozen_host_behind_its_lease_may_answer_for_the_address_and_nobody_else_may() -> None:
+    """Its kernel does, and its gate answers nothing else."""
+
+    def despite(claims: Sight, proof: Released = LEASED, old: Sight = SILENT) -> Plan | None:
+        macs = {"mail1": OLD.mac}
+        return planned([old, claims], "mail2", BOTH, [proof], epoch=2, now=1001.0, macs=macs)
+
+    made = despite(ANSWERED)
+    assert made is not None and (made.despite, made.quick) == ((OLD.mac,), False)
+    free = despite(NEW)
+    assert free is not None and free.despite == ()
+    stranger = replace(NEW, claims={**FREE, "192.0.2.10": "02:00:00:00:00:09"})
+    refused = [(stranger, LEASED, SILENT), (ANSWERED, LEASED, GONE), (ANSWERED, LEASED._replace(epoch=1), SILENT)]
+    refused += [(ANSWERED, PROOF._replace(kind=kind), SILENT) for kind in KINDS if kind != "lease"]
+    for claims, proof, old in refused:
+        with pytest.raises(Refused, match="is taken"):
+            despite(claims, proof, old)
+    with pytest.raises(Refused, match="is taken"):
+        plan(SILENT, ANSWERED, proofs=(LEASED,))
+
+
 STANDS = st.lists(st.sampled_from(HERE), unique=True).map(tuple)
 MACS = st.sampled_from([None, "02:00:00:00:00:01", "02:00:00:00:00:09"])
 PROOFS = st.lists(
