@@ -27,8 +27,10 @@ ONE_STATUS = 15.0
 """Seconds that one question may take: a device that hangs on one may answer the next."""
 PAUSE = 0.5
 """Seconds between two questions."""
-LEAST = 1.0
-"""Seconds that have to be left for another question: one that is cut off at once would tell less than the last."""
+LEAST = 3.0
+"""Seconds that have to be left for another question: one that is cut off soon would tell less than the last (an agent
+takes one or two to start).
+"""
 
 
 @dataclass(frozen=True)

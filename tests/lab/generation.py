@@ -94,7 +94,14 @@ class Generation:
 
 
 BOOKWORM = Generation("bookworm", dovecot="2.3", python=sys.executable)
-TRIXIE = Generation("trixie", dovecot="2.4", python="/usr/bin/python3", libraries=debootstrap.LIBRARIES, version="3.13")
+TRIXIE = Generation(
+    "trixie",
+    dovecot="2.4",
+    python="/usr/bin/python3",
+    libraries=debootstrap.LIBRARIES,
+    version="3.13",
+    unpacked=("fence-agents-common", "fence-agents-redfish"),
+)
 
 
 def chosen() -> Generation:
