@@ -106,6 +106,7 @@ def _pair(told: dict[str, Any]) -> Pair:
             "stores": _stores(told["stores"]),
             "delete_budget": DeleteBudget(**told["delete_budget"]),
             "state_dir": Path(told["state_dir"]),
+            "units": tuple(told["units"]),
             "not_used": tuple(told["not_used"]),
             "dns": _dns(told["dns"]) if told["dns"] else None,
             "vip": Vip(tuple(told["vip"]["addresses"]), told["vip"]["interface"]) if told["vip"] else None,

@@ -25,8 +25,7 @@ def test_check_counts_and_names_what_is_not_used() -> None:
     dns = "mm_dns (only by `dns show` and `dns test`)"
     vip = "mm_vip (only by `vip show` and `vip test`)"
     fence = "mm_fence (only by `fence status` and `fence test`)"
-    hosts = "host vault.example.org (archive), host wit.example.org (witness)"
-    unused = f"{hosts}, {vip}, {dns}, mm_lease, mm_windows, {fence}"
+    unused = f"host vault.example.org (archive), {vip}, {dns}, mm_windows, {fence}"
     assert result.output.splitlines() == [
         f"{SAMPLE}: 2 pairs, 6 hosts: no problems",
         f"example_org: not used by this version: {unused}",
