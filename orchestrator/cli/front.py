@@ -38,6 +38,7 @@ VERBS = {
     "agent": "Install, update or remove the agent on a host.",
     "dns": "See the names that follow the active place; try a change.",
     "vip": "See the addresses that move with the active place; try a move.",
+    "fence": "See the devices that can cut a host's power; test them.",
     "config": "Check or show the inventory.",
 }
 

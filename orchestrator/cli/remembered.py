@@ -20,7 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, inventory
-from orchestrator.inventory.model import DeleteBudget, Dns, Host, Inventory, Pair, Secret, Store, Vip
+from orchestrator.inventory.model import (
+    DeleteBudget,
+    Dns,
+    Fence,
+    FenceCommands,
+    Host,
+    Inventory,
+    Pair,
+    Secret,
+    Store,
+    Vip,
+)
 
 MAX_BYTES = 8 << 20
 
@@ -95,6 +106,7 @@ def _pair(told: dict[str, Any]) -> Pair:
             "stores": _stores(told["stores"]),
             "delete_budget": DeleteBudget(**told["delete_budget"]),
             "state_dir": Path(told["state_dir"]),
+            "units": tuple(told["units"]),
             "not_used": tuple(told["not_used"]),
             "units": tuple(told["units"]),
             "dns": _dns(told["dns"]) if told["dns"] else None,
@@ -115,8 +127,21 @@ def _host(told: dict[str, Any]) -> Host:
             "key_file": None if key_file is None else Path(key_file),
             "known_hosts": known_hosts,
             "stores": _stores(told["stores"]),
+            "fences": tuple(map(_fence, told["fences"])),
         }
     )
+
+
+def _fence(told: dict[str, Any]) -> Fence:
+    commands = told["exec"]
+    if commands:
+        words = {key: tuple(commands[key]) for key in ("switch_off", "switch_on", "status")}
+        commands = FenceCommands(**{**commands, **words, "environment": _values(commands["environment"])})
+    return Fence(**{**told, "parameters": _values(told["parameters"]), "exec": commands})
+
+
+def _values(told: dict[str, Any]) -> dict[str, str | Secret]:
+    return {key: value if isinstance(value, str) else Secret(**value) for key, value in told.items()}
 
 
 def _stores(told: list[dict[str, Any]]) -> tuple[Store, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from orchestrator.inventory.model import ARCHIVE, MIRROR, PLACES, PRIMARY, WITNESS, Host, Pair
+from orchestrator.inventory.model import ARCHIVE, MIRROR, PLACES, PRIMARY, WITNESS, Fence, Host, Pair
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     """Every violation in these pairs; an empty list for an inventory that can be used."""
     found: list[Violation] = []
     for pair in pairs:
-        for law in (_places, _addresses, _moving, _stores, _local_ends, _state):
+        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences):
             found += law(pair)
-    return [*found, *_one_pair_each(pairs), *_one_holder_each(pairs), *_one_daemon(pairs)]
+    across = (_one_pair_each(pairs), _one_holder_each(pairs), _one_daemon(pairs), _one_outlet_each(pairs))
+    return [*found, *(violation for law in across for violation in law)]
 
 
 def _places(pair: Pair) -> Iterator[Violation]:
@@ -143,6 +144,34 @@ def _state(pair: Pair) -> Iterator[Violation]:
     if inside:
         what = f"the state directory {state} lies inside the store {inside[0]}"
         yield Violation(pair.name, what, "move it out of the mail", key="mm_state_dir")
+
+
+def _fences(pair: Pair) -> Iterator[Violation]:
+    for host in pair.hosts.values():
+        if host.fences and host.place not in (PRIMARY, MIRROR, ""):
+            what = f"the {host.place} is never fenced: it serves no mailboxes that are written"
+            yield Violation(pair.name, what, "remove mm_fence here", host.name, "mm_fence")
+        for fence in host.fences:
+            said = fence.exec
+            if said and said.says_on == said.says_off:
+                what = f"says_on and says_off are the same: {said.says_on}"
+                hint = "write what the command prints in each state"
+                yield Violation(pair.name, what, hint, host.name, "mm_fence")
+
+
+def _one_outlet_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    """Two hosts on one outlet: fencing one would take the other with it, or prove nothing of it."""
+    seen: list[tuple[str, Fence]] = []
+    for pair in pairs:
+        for host in pair.hosts.values():
+            for fence in host.fences:
+                plain = replace(fence, level=0, within=0.0)
+                first = next((name for name, other in seen if name != host.name and other == plain), None)
+                if first is not None:
+                    what = f"the same device with the same parameters as at {first}"
+                    hint = "name this host's own outlet or machine: plug, ip, systems_uri, or what the agent has for it"
+                    yield Violation(pair.name, what, hint, host.name, "mm_fence")
+                seen.append((host.name, plain))
 
 
 def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:

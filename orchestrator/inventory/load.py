@@ -19,7 +19,17 @@ from orchestrator.inventory.problems import InventoryError, Place, Problem, clos
 from orchestrator.inventory.said import Said
 from orchestrator.inventory.scopes import Findings, Path, Scope, is_mapping, read_scope
 from orchestrator.inventory.tree import Node, Unreadable, read_tree
-from orchestrator.inventory.written import Connection, Dns, HostVars, PairVars, Services, StoreRoot
+from orchestrator.inventory.written import (
+    Connection,
+    Dns,
+    FenceEntry,
+    FenceExec,
+    HostVars,
+    PairVars,
+    Secret,
+    Services,
+    StoreRoot,
+)
 
 GROUP = "mailmirror"
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -222,6 +232,8 @@ def _pair(reading: PairReading) -> Pair:
     idle = (ARCHIVE,) if said.mm_lease else (ARCHIVE, WITNESS)
     unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in idle]
     unused += [said for key, said in _UNUSED_KEYS.items() if key in merged]
+    if any(host.fences for host in hosts.values()):
+        unused.append("mm_fence (only by `fence status` and `fence test`)")
     return Pair(
         name=reading.name,
         hosts=hosts,
@@ -233,8 +245,12 @@ def _pair(reading: PairReading) -> Pair:
 
 
 def _dns(written: Dns) -> model.Dns:
-    [(kind, where)] = written.tsig.model_dump(exclude_none=True).items()
-    return model.Dns(written.server, written.zone, written.names, written.ttl, model.Secret(kind, where))
+    return model.Dns(written.server, written.zone, written.names, written.ttl, _secret(written.tsig))
+
+
+def _secret(written: Secret) -> model.Secret:
+    [(kind, where)] = ((kind, where) for kind in Secret.model_fields if (where := getattr(written, kind)))
+    return model.Secret(kind, where)
 
 
 def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Store, ...]) -> Host:
@@ -258,7 +274,34 @@ def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Stor
         forced=said.mm_forced or False,
         other_dovecot=said.mm_other_dovecot or False,
         vip_interface=said.mm_vip.interface if said.mm_vip else None,
+        fences=_fences(said.mm_fence or ()),
     )
+
+
+def _fences(written: tuple[FenceEntry, ...]) -> tuple[model.Fence, ...]:
+    found = [_fence(entry, at) for at, entry in enumerate(written, 1)]
+    return tuple(sorted(found, key=lambda fence: fence.level))
+
+
+def _fence(entry: FenceEntry, at: int) -> model.Fence:
+    values = _fence_values(entry.parameters or {})
+    commands = _commands(entry.exec) if entry.exec else None
+    return model.Fence(entry.level or at, entry.within, entry.agent or "", values, commands)
+
+
+def _commands(written: FenceExec) -> model.FenceCommands:
+    return model.FenceCommands(
+        switch_off=written.switch_off,
+        status=written.status,
+        says_on=written.says_on.strip(),
+        says_off=written.says_off.strip(),
+        switch_on=written.switch_on or (),
+        environment=_fence_values(written.environment or {}),
+    )
+
+
+def _fence_values(written: dict[str, str | Secret]) -> dict[str, str | model.Secret]:
+    return {key: value if isinstance(value, str) else _secret(value) for key, value in written.items()}
 
 
 def _stores(written: tuple[StoreRoot, ...] | None) -> tuple[Store, ...]:

@@ -62,6 +62,35 @@ class Vip:
     interface: str
 
 
+@dataclass(frozen=True)
+class FenceCommands:
+    """A provider's own commands, each as its words: the whole output of `status` is `says_on` or `says_off`.
+
+    `environment` is what they run with beside PATH; `switch_on` is empty where nobody switches the host on again.
+    """
+
+    switch_off: tuple[str, ...]
+    status: tuple[str, ...]
+    says_on: str
+    says_off: str
+    switch_on: tuple[str, ...] = ()
+    environment: Mapping[str, str | Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fence:
+    """One device that can cut a host's power: a fence agent's program with its parameters, or commands.
+
+    Levels are tried from the lowest on; devices of one level count only together. `within` is seconds for one device.
+    """
+
+    level: int
+    within: float = 60.0
+    agent: str = ""
+    parameters: Mapping[str, str | Secret] = field(default_factory=dict)
+    exec: FenceCommands | None = None
+
+
 def default_state_dir() -> Path:
     """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories)."""
     if os.geteuid() == 0:
@@ -93,6 +122,7 @@ class Host:
     forced: bool = False  # the key there is bound to a forced command (`agent install`)
     other_dovecot: bool = False  # a Dovecot that runs there never opens these stores
     vip_interface: str | None = None  # None: the pair's
+    fences: tuple[Fence, ...] = ()  # in the order of their levels
 
     @property
     def local(self) -> bool:

@@ -138,6 +138,47 @@ def endpoint(written: str) -> str:
     return written
 
 
+_AGENT = re.compile(r"(?:/[^\s/]+)*/?fence_[a-z0-9_]+")
+_PARAMETER = re.compile(r"[a-z][a-z0-9_-]*")
+_OURS = {
+    "action": "mailmirror says it: on, off or status",
+    "verbose": "it would log what the device is sent, the password too",
+    "verbose_level": "it would log what the device is sent, the password too",
+    "debug": "it would write what the device is sent into a file, the password too",
+    "debug_file": "it would write what the device is sent into a file, the password too",
+}
+
+
+def fence_agent(written: str) -> str:
+    """The name or the absolute path of a fence agent. Raises Wrong."""
+    if not _AGENT.fullmatch(written):
+        raise Wrong(f"{shown(written)} is not a fence agent", "write its name, as fence_redfish, or its whole path")
+    return written
+
+
+def fence_parameter(written: str) -> str:
+    """The name of an option that a fence agent reads, as its `-o metadata` has it. Raises Wrong."""
+    if written in _OURS:
+        raise Wrong(f"{written} can't stand here", f"remove it: {_OURS[written]}")
+    if not _PARAMETER.fullmatch(written):
+        raise Wrong(f"{shown(written)} is no option of a fence agent", "write it as ip, username, plug, ...")
+    return written
+
+
+def word(written: str) -> str:
+    """The name of a variable or of a credential. Raises Wrong."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", written):
+        raise Wrong(f"{shown(written)} has the wrong form", "use letters, digits, dots, dashes and underscores")
+    return written
+
+
+def one_line(written: str) -> str:
+    """A text of one line: a second one would be another option. Raises Wrong."""
+    if not written.isprintable():
+        raise Wrong(f"{shown(written)} holds a line break, or what can't be printed", "write it in one line")
+    return written
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: what was written, cut where it is long."""
     if value is None:

@@ -24,7 +24,7 @@ class Said(NamedTuple):
 PLAIN_SECRET = Said(
     "a secret must not stand in the inventory", "write {file: PATH}, {env: NAME} or {credential: NAME}", secret=True
 )
-_SECRET_KEY = re.compile("pass|secret|token|private|become_", re.IGNORECASE)
+SECRET_KEY = re.compile("pass|secret|token|private|become_", re.IGNORECASE)
 _TYPES = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -102,4 +102,4 @@ def unknown(key: str, known: Collection[str], elsewhere: Collection[str] = ()) -
         near = f"known here: {', '.join(known)}"
     if not near:
         near = "the commented sample shows every key; variables for Ansible alone belong into another group"
-    return Said(f"unknown key {key}", near, secret=bool(_SECRET_KEY.search(key)), is_key=True)
+    return Said(f"unknown key {key}", near, secret=bool(SECRET_KEY.search(key)), is_key=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from orchestrator.inventory.problems import Place, Problem, closest
-from orchestrator.inventory.said import PLAIN_SECRET, Said, said, unknown
+from orchestrator.inventory.said import PLAIN_SECRET, SECRET_KEY, Said, said, unknown
 from orchestrator.inventory.tree import Node
 from orchestrator.inventory.written import Connection, HostVars, PairVars
 
@@ -170,9 +170,16 @@ def is_mapping(findings: Findings, node: Node, path: Path) -> bool:
     return False
 
 
+def _is_secret(path: Path) -> bool:
+    """Whether what stands there must stand there by reference: a TSIG key, a password among a device's parameters."""
+    key = str(path[-1])
+    among = len(path) > 2 and path[-2] in ("parameters", "environment") and "mm_fence" in path
+    return key in SECRETS or (among and bool(SECRET_KEY.search(key)) and not key.endswith(("_script", "_file")))
+
+
 def plain_value(findings: Findings, node: Node, path: Path, bad: list[Path]) -> object:
     """The node as plain values, lists as tuples. Faults are reported; where a value is no use, its path is bad."""
-    if path[-1] in SECRETS and node.kind == "scalar":
+    if _is_secret(path) and node.kind == "scalar":
         findings.add(node.place, path, PLAIN_SECRET)
         bad.append(path)
         return None

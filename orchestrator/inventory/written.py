@@ -11,7 +11,7 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.inventory import quantities
@@ -161,6 +161,67 @@ class Budget(Record):
     within: Positive = 600.0
 
 
+def _one_line(written: str) -> str:
+    return quantities.one_line(written)
+
+
+def _fence_value(written: object) -> object:
+    """A parameter as the agent reads it (1 and 0 for true and false), or the reference of a secret."""
+    if isinstance(written, dict):
+        kind, where = next(iter(written.items())) if len(written) == 1 else ("", None)
+        if kind not in Secret.model_fields or not isinstance(where, str) or not where:
+            raise Wrong("exactly one of file, env, credential is needed", "write {file: PATH}")
+        return Secret.model_construct(None, **{kind: (quantities.path if kind == "file" else quantities.word)(where)})
+    if not isinstance(written, str | int | float):
+        raise Wrong(f"must be a text, a number or true or false, is {shown(written)}", "write one value")
+    return quantities.one_line(str(int(written)) if isinstance(written, bool) else str(written))
+
+
+FenceValue = Annotated[
+    str | Secret,
+    PlainValidator(_explained(_fence_value), json_schema_input_type=str | int | float | bool | Secret),
+]
+FenceName = Annotated[str, _text(quantities.fence_parameter), _schema("^[a-z][a-z0-9_-]*$", "ip", "plug")]
+Words = Annotated[tuple[Annotated[str, _text(_one_line)], ...], Field(min_length=1)]
+
+
+class FenceExec(Record):
+    """A provider's own commands, each as a list of words; no shell reads them."""
+
+    switch_off: Words = Field(description="switches the host off")
+    switch_on: Words | None = Field(None, description="switches it on again; only `fence test --cycle` does that")
+    status: Words = Field(description="prints one of the two words below, and nothing else, and exits with 0")
+    says_off: Annotated[str, Field(min_length=1), _text(_one_line)] = Field(description="printed when it is off")
+    says_on: Annotated[str, Field(min_length=1), _text(_one_line)] = Field(description="printed when it is on")
+    environment: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")], FenceValue] | None = Field(
+        None, description="variables that they run with; a secret by reference"
+    )
+
+
+class FenceEntry(Record):
+    """A device that can cut this host's power: an agent or commands."""
+
+    agent: Annotated[str, _text(quantities.fence_agent), _schema("(^|/)fence_[a-z0-9_]+$", "fence_redfish")] | None = (
+        Field(None, description="a fence agent: its name, or its path")
+    )
+    parameters: dict[FenceName, FenceValue] | None = Field(None, description="its options; a secret by reference")
+    exec: FenceExec | None = Field(None, description="a provider's own commands")
+    level: Annotated[int, Field(ge=1, le=9)] | None = Field(None, description="default: its position in the list")
+    within: Annotated[Duration, Field(ge=2, le=600)] = 60.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, written: object) -> object:
+        if isinstance(written, dict):
+            if ("agent" in written) == ("exec" in written):
+                context = {"what": "exactly one of agent, exec is needed", "hint": "write {agent: fence_redfish, ...}"}
+                raise PydanticCustomError("wrong", "{what}", context)
+            if "exec" in written and "parameters" in written:
+                context = {"what": "parameters are an agent's", "hint": "put them into the words of the commands"}
+                raise PydanticCustomError("wrong", "{what}", context)
+        return written
+
+
 class Services(Record):
     """Which program serves which protocol; its processes' deletions are the users' own."""
 
@@ -197,6 +258,9 @@ class HostVars(Connection):
     mm_vip: HostVip | None = Field(None, description="the interface here, where it differs from the pair's")
     mm_other_dovecot: bool | None = Field(
         None, description="a Dovecot that runs here serves other mail and never opens these stores; default false"
+    )
+    mm_fence: Annotated[tuple[FenceEntry, ...], Field(min_length=1)] | None = Field(
+        None, description="devices that can cut this host's power; default none"
     )
 
 

@@ -3,19 +3,17 @@
 A line is written before the order is carried out; it says what was asked for, not what came of it (that is in the
 daemon's log, in `status`, and on the hosts). Passes without a reason are left out: there may be one a minute.
 
-Invariant: lines are only ever appended, each by one write, whole; a torn last line (a full disk) harms no other.
+Invariant: a line is durable before the order is carried out (`lines`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import NotPermitted, OperatorError
-from orchestrator.records.lock import state_dir
+from orchestrator.records import lines
 
 LONGEST_REASON = 2_000  # characters
 CHANGING = frozenset(("sync", "undelete", "release", "retire", "seed"))
@@ -31,19 +29,12 @@ def path_of(directory: Path, pair: str) -> Path:
 def append(directory: Path, pair: str, verb: str, reason: str, *, uid: int, pid: int, **what: Any) -> None:
     """Note an order. `what` is the verb's own: an id, an account. Raises NotPermitted, OperatorError."""
     line = {"at": time.time(), "verb": verb, "reason": reason[:LONGEST_REASON], "uid": uid, "pid": pid, **what}
-    path = path_of(state_dir(directory), pair)
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-        try:
-            os.write(fd, json.dumps(line).encode() + b"\n")
-        finally:
-            os.close(fd)
-    except PermissionError as error:
-        raise NotPermitted(f"{path} can't be written: {error.strerror}.") from error
-    except OSError as error:
-        raise OperatorError(
-            f"{path} can't be written: {error.strerror}.", remedy="Make room there, or mend mm_state_dir."
-        ) from error
+    lines.append(directory, path_of(directory, pair), json.dumps(line))
+
+
+def told(directory: Path, pair: str, verb: str) -> list[dict[str, Any]]:
+    """The lines of one verb that can be read, oldest first. OSError."""
+    return [line for line in lines.read(path_of(directory, pair)) if line.get("verb") == verb]
 
 
 def worth_noting(verb: str, reason: str) -> bool:

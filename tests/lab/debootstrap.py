@@ -38,6 +38,7 @@ mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 chroot "$root" apt-get update -qq
 chroot "$root" apt-get install -y -qq --no-install-recommends "$@"
+chroot "$root" sh -euc "$UNPACK"
 chroot "$root" apt-get clean
 chroot "$root" useradd --uid 5000 --user-group --create-home --home-dir /var/vmail --shell /usr/sbin/nologin vmail
 # Postfix makes it when it first starts; Dovecot's sockets are in there, and it may start before.
@@ -50,17 +51,18 @@ mkfs.ext4 -q -m 0 -d "$seed" /part/layer.ext4
 """
 
 
-def layer(release: str, packages: Sequence[str], python: str) -> Path:
-    """The ext4 file whose directory `upper` is a root of `release` with `packages`; built when missing, in one to two
-    minutes. `python` is the version of its Python ("3.13"). Safe to call from several processes. Raises ImageError.
+def layer(release: str, packages: Sequence[str], unpacked: Sequence[str], python: str) -> Path:
+    """The ext4 file whose directory `upper` is a root of `release` with `packages`, and the files of the packages
+    `unpacked`; built when missing, in one to two minutes. `python` is the version of its Python ("3.13"). Safe to call
+    from several processes. Raises ImageError.
     """
     requirements = _requirements()
-    parts = [_BUILD, platform.machine(), release, python, *sorted(packages), *requirements]
+    parts = [_BUILD, platform.machine(), release, python, *sorted(packages), image.UNPACK, *unpacked, *requirements]
     key = f"{release}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
 
     def build(part: Path) -> None:
         _lay_libraries(part / "libraries", python, requirements)
-        _build(part, release, packages)
+        _build(part, release, packages, unpacked)
         shutil.rmtree(part / "libraries")
 
     return image.cached(key, f"making {release}", build)
@@ -88,12 +90,19 @@ def _lay_libraries(place: Path, python: str, requirements: Sequence[str]) -> Non
         raise image.ImageError(f"no libraries for Python {python}:\n{done.stderr[-1000:]}")
 
 
-def _build(part: Path, release: str, packages: Sequence[str]) -> None:
+def _build(part: Path, release: str, packages: Sequence[str], unpacked: Sequence[str]) -> None:
     said = image.run(
         ["sh", "-c", _BUILD, "build", release, _archive(), *packages],
         packages=_TOOLS,
         binds=[(part, "/part"), *image.resolver()],
-        env={"PATH": image.PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **_proxies()},
+        env={
+            "PATH": image.PATH,
+            "DEBIAN_FRONTEND": "noninteractive",
+            "LC_ALL": "C.UTF-8",
+            "UNPACK": image.UNPACK,
+            "UNPACKED": " ".join(unpacked),
+            **_proxies(),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

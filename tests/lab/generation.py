@@ -36,6 +36,10 @@ PACKAGES: tuple[str, ...] = (
     "procps",
     "systemd",
     "systemd-sysv",
+    # what a fence agent imports
+    "python3-pexpect",
+    "python3-pycurl",
+    "python3-requests",
     # names, measurements
     "bind9",
     "bind9-dnsutils",
@@ -71,10 +75,13 @@ class Generation:
     python: str
     libraries: str = ""
     version: str = ""
+    unpacked: tuple[str, ...] = ("fence-agents",)  # their files alone: fence_redfish needs 3 of the 97 MB
 
     def layer(self) -> Path:
         """The ext4 file whose directory `upper` has the packages; built when missing. Raises image.ImageError."""
-        return debootstrap.layer(self.name, PACKAGES, self.version) if self.version else image.layer(PACKAGES)
+        if self.version:
+            return debootstrap.layer(self.name, PACKAGES, self.unpacked, self.version)
+        return image.layer(PACKAGES, self.unpacked)
 
     def lower(self, mounted: Path) -> str:
         """The overlay's lower directories, topmost first, when the layer is mounted at `mounted`."""
@@ -87,7 +94,14 @@ class Generation:
 
 
 BOOKWORM = Generation("bookworm", dovecot="2.3", python=sys.executable)
-TRIXIE = Generation("trixie", dovecot="2.4", python="/usr/bin/python3", libraries=debootstrap.LIBRARIES, version="3.13")
+TRIXIE = Generation(
+    "trixie",
+    dovecot="2.4",
+    python="/usr/bin/python3",
+    libraries=debootstrap.LIBRARIES,
+    version="3.13",
+    unpacked=("fence-agents-common", "fence-agents-redfish"),
+)
 
 
 def chosen() -> Generation:

@@ -50,6 +50,15 @@ LOOPBACK = stage.LOOPBACK
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RECIPE = "1"  # raise it when the build script below changes: it is part of the cache's key
+UNPACK = r"""
+cd /var/cache/apt
+for name in $UNPACKED; do
+    apt-get download -qq "$name"
+    dpkg-deb --fsys-tarfile "$name"_*.deb | tar -x -C / --keep-directory-symlink
+    rm "$name"_*.deb
+done
+"""
+"""Lays down the files of the packages in $UNPACKED, and nothing that they depend on."""
 _BUILD = r"""
 set -eu
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
@@ -72,11 +81,13 @@ def directory() -> Path:
     return Path(os.environ.get("MAILMIRROR_IMAGE_DIR") or "/var/cache/mailmirror-tests")
 
 
-def layer(packages: Sequence[str] = DEFAULT) -> Path:
-    """The ext4 file with `packages` installed above the machine's root; built when missing, which takes about half a
-    minute and needs the machine's apt sources. Safe to call from several processes at once. Raises ImageError.
+def layer(packages: Sequence[str] = DEFAULT, unpacked: Sequence[str] = ()) -> Path:
+    """The ext4 file with `packages` installed above the machine's root, and the files of the packages `unpacked`; built
+    when missing, which takes about half a minute and needs the machine's apt sources. Safe to call from several
+    processes at once. Raises ImageError.
     """
-    return cached(_key(packages), f"installing {len(packages)} packages", lambda part: _build(packages, part))
+    key = _key([*packages, *(f"{name}, unpacked by {UNPACK}" for name in unpacked)])
+    return cached(key, f"installing {len(packages)} packages", lambda part: _build(packages, unpacked, part))
 
 
 def cached(key: str, what: str, build: Callable[[Path], None]) -> Path:
@@ -115,7 +126,7 @@ def _key(packages: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(packages: Sequence[str], part: Path) -> None:
+def _build(packages: Sequence[str], unpacked: Sequence[str], part: Path) -> None:
     for name in ("upper", "work"):
         (part / "seed" / name).mkdir(parents=True)
     image = part / "layer.ext4"
@@ -123,8 +134,14 @@ def _build(packages: Sequence[str], part: Path) -> None:
         file.truncate(8 << 30)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-d", part / "seed", image], check=True)
     shutil.rmtree(part / "seed")
-    environment = {"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    spec = _spec(["sh", "-c", _BUILD, "build", *packages], image, env=environment, binds=resolver())
+    environment = {
+        "PATH": PATH,
+        "DEBIAN_FRONTEND": "noninteractive",
+        "LC_ALL": "C.UTF-8",
+        "UNPACKED": " ".join(unpacked),
+    }
+    script = _BUILD.replace("apt-get clean\n", UNPACK + "apt-get clean\n")
+    spec = _spec(["sh", "-c", script, "build", *packages], image, env=environment, binds=resolver())
     spec.build = True
     done = subprocess.run(_command(spec), env=_own_environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -78,6 +78,11 @@ CASES: dict[str, str | bytes] = {
     "addresses that can't move": with_vars(
         "mm_vip: {addresses: [192.0.2.10/255.255.255.0, 192.0.2.0/24, 127.0.0.1/8, 192.0.2.11/40], interface: eth0}"
     ),
+    "a device's password in plain text": with_host("mm_fence: [{agent: fence_apc, parameters: {password: hunter2}}]"),
+    "a device of two kinds": with_host("mm_fence: [{agent: fence_apc, exec: {}}]"),
+    "no fence agent": with_host("mm_fence: [{agent: apc, parameters: {action: status, Ip: x, plug: [1]}}]"),
+    "a secret without a reference": with_host("mm_fence: [{agent: fence_apc, parameters: {password: {path: /a}}}]"),
+    "commands of one text": with_host("mm_fence: [{exec: {switch_off: a b, status: [], says_off: x}, within: 1s}]"),
     "an unknown zone": with_vars("mm_windows: [{name: x, start: Sun 2:30, length: 1h, zone: Europe/Zurch}]"),
     "paths that aren't absolute": with_host("ansible_ssh_private_key_file: id, mm_known_hosts: ./known"),
     "units that can't be gated": with_vars("mm_units: [mail.timer, -x.service]", "mm_guard_port: 0"),
@@ -114,6 +119,15 @@ CASES: dict[str, str | bytes] = {
     "state inside the mail": with_host("ansible_connection: local").replace(
         "hosts:", "  mm_state_dir: /var/vmail/x\n      hosts:"
     ),
+    "two hosts on one outlet": with_host(
+        "mm_fence: [{agent: fence_apc, parameters: {ip: 192.0.2.1, plug: 1}}]"
+    ).replace(
+        "mm_place: primary",
+        "mm_place: primary, mm_fence: [{agent: fence_apc, level: 2, parameters: {plug: 1, ip: 192.0.2.1}}]",
+    ),
+    "a fence of the archive": SMALL
+    + "        three.example.org: {mm_place: archive, mm_fence: [{agent: fence_apc, parameters: {ip: 192.0.2.1}}]}\n",
+    "on and off are alike": with_host("mm_fence: [{exec: {switch_off: [a], status: [b], says_off: x, says_on: x}}]"),
     "a lease without a witness": with_vars("mm_lease: {ttl: 8s}"),
     "two daemons": TWO_PAIRS.replace("[/var/vmail]\n", "[/var/vmail]\n        mm_listen: 127.0.0.1:1\n", 1)
     .replace("one.", "eins.", 1)

@@ -24,7 +24,8 @@ def test_check_counts_and_names_what_is_not_used() -> None:
     result = _run(SAMPLE, "check")
     dns = "mm_dns (only by `dns show` and `dns test`)"
     vip = "mm_vip (only by `vip show` and `vip test`)"
-    unused = f"host vault.example.org (archive), {vip}, {dns}, mm_windows"
+    fence = "mm_fence (only by `fence status` and `fence test`)"
+    unused = f"host vault.example.org (archive), {vip}, {dns}, mm_windows, {fence}"
     assert result.output.splitlines() == [
         f"{SAMPLE}: 2 pairs, 6 hosts: no problems",
         f"example_org: not used by this version: {unused}",

@@ -130,11 +130,7 @@ def test_ansibles_word_for_a_python_that_is_searched_means_python3(written: str,
 def test_what_this_version_does_not_use_is_named() -> None:
     text = with_vars("mm_mode: observe", "mm_lease: {}", "mm_windows: []") + "        wit: {mm_place: witness}\n"
     text += "        vault: {mm_place: archive}\n"
-    assert read(text).inventory.not_used == (
-        "pair: host vault (archive)",
-        "pair: mm_mode",
-        "pair: mm_windows",
-    )
+    assert read(text).inventory.not_used == ("pair: host vault (archive)", "pair: mm_mode", "pair: mm_windows")
 
 
 @pytest.mark.issue("2.2 connection local and ssh at either end")
