@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, inventory
-from orchestrator.inventory.model import DeleteBudget, Dns, Host, Inventory, Pair, Secret, Store, Vip
+from orchestrator.inventory.model import DeleteBudget, Dns, Exec, Host, Inventory, Mx, Pair, Secret, Store, Vip
 
 MAX_BYTES = 8 << 20
 
@@ -95,15 +95,24 @@ def _pair(told: dict[str, Any]) -> Pair:
             "stores": _stores(told["stores"]),
             "delete_budget": DeleteBudget(**told["delete_budget"]),
             "state_dir": Path(told["state_dir"]),
+            "units": tuple(told["units"]),
             "not_used": tuple(told["not_used"]),
             "dns": _dns(told["dns"]) if told["dns"] else None,
             "vip": Vip(tuple(told["vip"]["addresses"]), told["vip"]["interface"]) if told["vip"] else None,
+            "exec": _exec(told["exec"]) if told["exec"] else None,
         }
     )
 
 
 def _dns(told: dict[str, Any]) -> Dns:
-    return Dns(**{**told, "names": tuple(told["names"]), "tsig": Secret(**told["tsig"])})
+    mx = Mx(**told["mx"]) if told["mx"] else None
+    names, watch = tuple(told["names"]), tuple(told["watch"])
+    return Dns(**{**told, "names": names, "tsig": Secret(**told["tsig"]), "mx": mx, "watch": watch})
+
+
+def _exec(told: dict[str, Any]) -> Exec:
+    env = {name: Secret(**secret) for name, secret in told["env"].items()}
+    return Exec(tuple(told["show"]), tuple(told["point"]), told["within"], env)
 
 
 def _host(told: dict[str, Any]) -> Host:

@@ -19,7 +19,7 @@ from orchestrator.inventory.problems import InventoryError, Place, Problem, clos
 from orchestrator.inventory.said import Said
 from orchestrator.inventory.scopes import Findings, Path, Scope, is_mapping, read_scope
 from orchestrator.inventory.tree import Node, Unreadable, read_tree
-from orchestrator.inventory.written import Connection, Dns, HostVars, PairVars, Services, StoreRoot
+from orchestrator.inventory.written import Connection, Dns, Exec, HostVars, PairVars, Secret, Services, StoreRoot
 
 GROUP = "mailmirror"
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,6 +28,7 @@ _UNUSED_KEYS = {
     "mm_mode": "mm_mode",
     "mm_vip": "mm_vip (only by `vip show` and `vip test`)",
     "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
+    "mm_exec": "mm_exec (only by `dns show` and `dns test`)",
     "mm_windows": "mm_windows",
 }
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
@@ -217,6 +218,7 @@ def _pair(reading: PairReading) -> Pair:
         "guard_port": said.mm_guard_port,
         "units": said.mm_units,
         "vip": model.Vip(said.mm_vip.addresses, said.mm_vip.interface) if said.mm_vip else None,
+        "exec": _exec(said.mm_exec) if said.mm_exec else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
     idle = (ARCHIVE,) if said.mm_lease else (ARCHIVE, WITNESS)
@@ -233,8 +235,20 @@ def _pair(reading: PairReading) -> Pair:
 
 
 def _dns(written: Dns) -> model.Dns:
-    [(kind, where)] = written.tsig.model_dump(exclude_none=True).items()
-    return model.Dns(written.server, written.zone, written.names, written.ttl, model.Secret(kind, where))
+    said = written
+    mx = model.Mx(said.mx.name.lower(), said.mx.active, said.mx.passive) if said.mx else None
+    secret = _secret(said.tsig)
+    return model.Dns(said.server, said.zone, said.names, said.ttl, secret, mx, said.watch, said.port)
+
+
+def _exec(written: Exec) -> model.Exec:
+    env = {name: _secret(secret) for name, secret in written.env.items()}
+    return model.Exec(written.show, written.point, written.within, env)
+
+
+def _secret(written: Secret) -> model.Secret:
+    [(kind, where)] = written.model_dump(exclude_none=True).items()
+    return model.Secret(kind, where)
 
 
 def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Store, ...]) -> Host:

@@ -18,6 +18,7 @@ from orchestrator.inventory.written import Connection, HostVars, PairVars
 
 MOST_PROBLEMS = 200
 SECRETS = {"tsig"}
+SECRET_VARIABLES = ("mm_exec", "env")  # each of them
 Path = tuple[str | int, ...]
 
 
@@ -172,7 +173,7 @@ def is_mapping(findings: Findings, node: Node, path: Path) -> bool:
 
 def plain_value(findings: Findings, node: Node, path: Path, bad: list[Path]) -> object:
     """The node as plain values, lists as tuples. Faults are reported; where a value is no use, its path is bad."""
-    if path[-1] in SECRETS and node.kind == "scalar":
+    if (path[-1] in SECRETS or path[-3:-1] == SECRET_VARIABLES) and node.kind == "scalar":
         findings.add(node.place, path, PLAIN_SECRET)
         bad.append(path)
         return None
