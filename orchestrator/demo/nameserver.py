@@ -9,11 +9,14 @@ Invariant: a question sees a zone before or after an update, never half of one.
 
 from __future__ import annotations
 
+import json
 import socketserver
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import dns.exception
 import dns.flags
@@ -26,6 +29,8 @@ import dns.rdatatype
 import dns.rrset
 import dns.tsig
 import dns.update
+
+from orchestrator.demo import control
 
 Held = dict[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset]
 IDLE = 10.0  # seconds that a connection may be silent
@@ -213,3 +218,17 @@ def serving(zone: Zone, address: str = "127.0.0.1", port: int = 0) -> Iterator[N
         finally:
             server.shutdown()
             thread.join()
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the zone that `names.lay` wrote, until told to stop."""
+    told = json.loads(Path(arguments[0]).read_text(encoding="ascii"))
+    name, algorithm, secret = told["key"]
+    key = dns.tsig.Key(name, secret, algorithm)
+    with serving(Zone(told["origin"], told["lines"], key, told["names"], told["domains"])) as server:
+        control.obey({"port": server.port}, {})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -127,9 +127,16 @@ def test_once_more_is_nothing_more_and_needs_no_proof(home: Way) -> None:
         lambda: Fenced(HOME.host, 2, when=time.time() - 600),
         lambda: Fenced(HOME.host, 2, when=time.time() + 600),
     ],
-    ids="none, of the new place, of an older epoch, of a later epoch, of a third host, no fence, old, to come".split(
-        ", "
-    ),
+    ids=[
+        "none",
+        "of the new place",
+        "of an older epoch",
+        "of a later epoch",
+        "of a third host",
+        "no fence",
+        "old",
+        "to come",
+    ],
 )
 def test_without_a_proof_of_this_move_nothing_is_applied(home: Way, proof: Callable[[], Fenced | None]) -> None:
     before = home.where()
