@@ -114,30 +114,20 @@ def test_once_more_is_nothing_more_and_needs_no_proof(home: Way) -> None:
     assert home.where() == before
 
 
+PROOFS: dict[str, Callable[[], Fenced | None]] = {
+    "none": lambda: None,
+    "of the new place": lambda: Fenced(AWAY.host, 2),
+    "of an older epoch": lambda: Fenced(HOME.host, 1),
+    "of a later epoch": lambda: Fenced(HOME.host, 3),
+    "of a third host": lambda: Fenced("mail3.example.test", 2),
+    "that is no fence": lambda: Fenced(HOME.host, 2, "released"),
+    "an old one": lambda: Fenced(HOME.host, 2, when=time.time() - 600),
+    "one to come": lambda: Fenced(HOME.host, 2, when=time.time() + 600),
+}
+
+
 @pytest.mark.issue("4.4 nothing is applied without a proof object")
-@pytest.mark.parametrize(
-    "proof",
-    [
-        lambda: None,
-        lambda: Fenced(AWAY.host, 2),
-        lambda: Fenced(HOME.host, 1),
-        lambda: Fenced(HOME.host, 3),
-        lambda: Fenced("mail3.example.test", 2),
-        lambda: Fenced(HOME.host, 2, "released"),
-        lambda: Fenced(HOME.host, 2, when=time.time() - 600),
-        lambda: Fenced(HOME.host, 2, when=time.time() + 600),
-    ],
-    ids=[
-        "none",
-        "of the new place",
-        "of an older epoch",
-        "of a later epoch",
-        "of a third host",
-        "no fence",
-        "old",
-        "to come",
-    ],
-)
+@pytest.mark.parametrize("proof", PROOFS.values(), ids=PROOFS)
 def test_without_a_proof_of_this_move_nothing_is_applied(home: Way, proof: Callable[[], Fenced | None]) -> None:
     before = home.where()
     with pytest.raises(Refused, match="Users aren't sent to mail2"):
