@@ -131,10 +131,8 @@ def test_what_this_version_does_not_use_is_named() -> None:
     text = with_vars("mm_mode: observe", "mm_lease: {}", "mm_windows: []") + "        wit: {mm_place: witness}\n"
     text += "        vault: {mm_place: archive}\n"
     assert read(text).inventory.not_used == (
-        "pair: host wit (witness)",
         "pair: host vault (archive)",
         "pair: mm_mode",
-        "pair: mm_lease",
         "pair: mm_windows",
     )
 
