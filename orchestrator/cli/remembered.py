@@ -23,10 +23,12 @@ from orchestrator import __version__, inventory
 from orchestrator.inventory.model import (
     DeleteBudget,
     Dns,
+    Exec,
     Fence,
     FenceCommands,
     Host,
     Inventory,
+    Mx,
     Pair,
     Secret,
     Store,
@@ -108,15 +110,22 @@ def _pair(told: dict[str, Any]) -> Pair:
             "state_dir": Path(told["state_dir"]),
             "units": tuple(told["units"]),
             "not_used": tuple(told["not_used"]),
-            "units": tuple(told["units"]),
             "dns": _dns(told["dns"]) if told["dns"] else None,
             "vip": Vip(tuple(told["vip"]["addresses"]), told["vip"]["interface"]) if told["vip"] else None,
+            "exec": _exec(told["exec"]) if told["exec"] else None,
         }
     )
 
 
 def _dns(told: dict[str, Any]) -> Dns:
-    return Dns(**{**told, "names": tuple(told["names"]), "tsig": Secret(**told["tsig"])})
+    mx = Mx(**told["mx"]) if told["mx"] else None
+    names, watch = tuple(told["names"]), tuple(told["watch"])
+    return Dns(**{**told, "names": names, "tsig": Secret(**told["tsig"]), "mx": mx, "watch": watch})
+
+
+def _exec(told: dict[str, Any]) -> Exec:
+    env = {name: Secret(**secret) for name, secret in told["env"].items()}
+    return Exec(tuple(told["show"]), tuple(told["point"]), told["within"], env)
 
 
 def _host(told: dict[str, Any]) -> Host:

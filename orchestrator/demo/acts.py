@@ -2,17 +2,18 @@
 
 An act does what the world does (letters come, users tidy up, a cable is pulled) and what an operator does (the
 product's commands), then looks at both trees with its own eyes. Invariant: no act changes the mirror's tree itself.
-Later acts (the primary dies, the name moves, the way back) join `live_acts` here.
+Later acts (the primary dies, the way back) join `play` here.
 """
 
 from __future__ import annotations
 
-from orchestrator.demo import watch
+from orchestrator.demo import flip, names, watch
 from orchestrator.demo.letters import VERY_LARGE
 from orchestrator.demo.mailbox import FOLDERS, INBOX
-from orchestrator.demo.site import PAIR, USERS
+from orchestrator.demo.site import DOMAIN, PAIR, USERS
 from orchestrator.demo.stage import Stage
 from orchestrator.demo.story import milliseconds, percentile, size
+from orchestrator.errors import Refused
 
 PATIENCE = 30.0  # seconds until what must happen is said not to happen
 FIRST = 88  # letters to the INBOXes before there is a mirror
@@ -33,6 +34,7 @@ def play(stage: Stage) -> None:
         link_breaks(stage)
         both_are_equal(stage)
         nothing_is_gone_at_once(stage)
+        name_moves(stage)
         stage.story.act("The end")
         code = following.stop()
     stage.story.proof("`mailmirror run` ended cleanly when asked to", code == 0, f"exit code {code}")
@@ -44,6 +46,7 @@ def site_stands(stage: Stage) -> None:
     for host in (site.primary, site.mirror):
         story.figure(f"{host.name}, the {host.place}", f":{host.port}", "ssh, public keys only, host key pinned")
     story.figure("SMTP in front of the primary", f":{site.smtp_port}", "250 only when it is durable in a Maildir")
+    story.figure(f"a name server for {DOMAIN}", f":{site.dns_port}", "takes signed updates")
     story.figure("accounts, each with " + " ".join(FOLDERS), str(len(USERS)))
 
 
@@ -136,6 +139,45 @@ def nothing_is_gone_at_once(stage: Stage) -> None:
     story.figure("`mailmirror undelete` lists", str(report["chosen"]), f"{held}, in the mirror's quarantine")
     claim = f"it lists the {stage.expunged} messages that users deleted"
     story.proof(claim, report["chosen"] == stage.expunged, f"it lists {report['chosen']}")
+
+
+def name_moves(stage: Stage) -> None:
+    """The moves are made by `flip`, since no verb makes them yet; all that is looked at, `mailmirror dns` shows."""
+    story, site = stage.story, stage.site
+    story.act("The name of the mail service moves to the mirror")
+    before = names.ask(site.dns_port, DOMAIN)
+    told = _report(stage.product.tell("dns", "test", PAIR))
+    held = told["may"] == "yes" and names.ask(site.dns_port, DOMAIN) == before
+    story.proof("`mailmirror dns test`: the key may; to try it changed nothing", held, str(told))
+    story.say("No host is fenced here: an operator's word stands for that, once for each move.")
+    _points(stage, "primary", 1)
+    took = _points(stage, "mirror", 2)
+    story.figure("addresses, exchangers, epoch: one update", milliseconds(took), "until the name server showed it")
+    now = names.ask(site.dns_port, DOMAIN)
+    first = f"10 {site.mirror.name}."
+    moved = now.addresses == names.ADDRESSES["mirror"] and now.exchangers[0] == first and "epoch=2 " in now.epoch
+    story.proof(f"a client is sent to {site.mirror.name}, over IPv4 and IPv6, and by MX", moved, str(now))
+    kept = _mapping(_report(stage.product.tell("dns", "show", PAIR))["held"])["ttl"]
+    story.figure("`mailmirror dns show`: resolvers keep that for", f"{kept} s", f"{names.TTL} s before, as is noted")
+    words = _refused(stage, "primary", 2)
+    story.figure("another controller, of the same epoch", "refused", words)
+    words = _refused(stage, "primary", 3, fenced=False)
+    story.figure("a later one, without a proof of a fence", "refused", words)
+    after = names.ask(site.dns_port, DOMAIN)
+    story.proof("neither changed anything, not even the zone's serial", after == now, str(after))
+
+
+def _points(stage: Stage, place: str, epoch: int) -> float:
+    return flip.point(stage.site.inventory, place, names.ADDRESSES[place], epoch)
+
+
+def _refused(stage: Stage, place: str, epoch: int, *, fenced: bool = True) -> str:
+    """What a move is refused with. Errors: ValueError when it isn't."""
+    try:
+        flip.point(stage.site.inventory, place, names.ADDRESSES[place], epoch, fenced=fenced)
+    except Refused as refusal:
+        return str(refusal)
+    raise ValueError(f"users were sent to the {place} in epoch {epoch}, and shouldn't have been")
 
 
 def _reads(stage: Stage) -> tuple[str, int]:

@@ -1,13 +1,15 @@
-"""The embedded site: two hosts behind SSH servers, an SMTP front, and the inventory that tells the product of them.
+"""The embedded site: two hosts behind SSH servers, an SMTP front, a name server, and the inventory that tells of them.
 
     DIRECTORY/
       mail1/            the primary's home: vmail/ (the store), whatever an agent leaves there
       mail2/            the mirror's home: vmail/, empty at first
-      controller/       inventory.yaml, the client key, known_hosts with both host keys, the product's state
+      controller/       inventory.yaml, the client key, known_hosts with both host keys, the key of the zone, the
+                        product's state
+      zone.json         what the name server serves at first
       logs/             one file per process
 
 Invariant: nothing is written outside DIRECTORY, nothing listens but on 127.0.0.1, and `stop` ends every process that
-`start` began, also when `start` failed half way. Later places (a witness, an archive, a name server) join as further
+`start` began, also when `start` failed half way. Later places (a witness, an archive) join as further
 entries of `PLACES` and further servants.
 """
 
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.demo import interrupts, keys
+from orchestrator.demo import interrupts, keys, names
 from orchestrator.demo.control import Servant
 from orchestrator.demo.mailbox import FOLDERS, Account
 
@@ -68,6 +70,7 @@ class Site:
     directory: Path
     hosts: dict[str, Host] = field(default_factory=dict)
     smtp_port: int = 0
+    dns_port: int = 0
     _started: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -107,6 +110,9 @@ class Site:
                 account.create(folder)
         self.ledger.touch()
         self.smtp_port = self._listening("smtp", "orchestrator.demo.smtpfront", self.primary.store, self.ledger)[1]
+        zone, seats = self.directory / "zone.json", {place: host.name for place, host in self.hosts.items()}
+        names.lay(zone, controller / "tsig.key", DOMAIN, seats)
+        self.dns_port = self._listening("ns", "orchestrator.demo.nameserver", zone)[1]
         pins = "".join(keys.pin(host.port, host.public_key) for host in self.hosts.values())
         (controller / "known_hosts").write_text(pins, encoding="ascii")
         self.inventory.write_text(self._inventory(), encoding="utf-8")
@@ -152,6 +158,15 @@ class Site:
                 "mm_rpo": "30s",
                 "mm_known_hosts": str(controller / "known_hosts"),
                 "mm_state_dir": str(controller / "state"),
+                "mm_dns": {
+                    "server": "127.0.0.1",
+                    "port": self.dns_port,
+                    "zone": DOMAIN,
+                    "names": [names.SERVICE],
+                    "ttl": names.LOW,
+                    "tsig": {"file": str(controller / "tsig.key")},
+                    "mx": {"name": DOMAIN},
+                },
             },
             "hosts": hosts,
         }

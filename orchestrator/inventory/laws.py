@@ -29,7 +29,7 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     """Every violation in these pairs; an empty list for an inventory that can be used."""
     found: list[Violation] = []
     for pair in pairs:
-        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences):
+        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names):
             found += law(pair)
     across = (_one_pair_each(pairs), _one_holder_each(pairs), _one_daemon(pairs), _one_outlet_each(pairs))
     return [*found, *(violation for law in across for violation in law)]
@@ -172,6 +172,31 @@ def _one_outlet_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
                     hint = "name this host's own outlet or machine: plug, ip, systems_uri, or what the agent has for it"
                     yield Violation(pair.name, what, hint, host.name, "mm_fence")
                 seen.append((host.name, plain))
+
+
+def _names(pair: Pair) -> Iterator[Violation]:
+    mx = pair.dns.mx if pair.dns else None
+    if pair.dns is None or mx is None:
+        return
+    zone = pair.dns.zone.rstrip(".").lower()
+    if mx.name.rstrip(".") != zone and not mx.name.rstrip(".").endswith("." + zone):
+        what = f"mx: {mx.name} doesn't lie in the zone {pair.dns.zone}"
+        yield Violation(pair.name, what, "name a domain of that zone: it is changed in the same update", key="mm_dns")
+    if mx.active >= mx.passive:
+        what = f"mx: the active host's preference {mx.active} isn't lower than the passive one's, {mx.passive}"
+        yield Violation(pair.name, what, "mail goes to the lowest first: give active the lower number", key="mm_dns")
+    for host in _mail_hosts(pair):
+        if "." not in host.name.rstrip(".") or _is_address(host.name):
+            what = f"mx: {host.name} is no full name, so it can't be a mail exchanger"
+            yield Violation(pair.name, what, "name the mail hosts as their MX records do", host.name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:

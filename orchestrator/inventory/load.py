@@ -22,6 +22,7 @@ from orchestrator.inventory.tree import Node, Unreadable, read_tree
 from orchestrator.inventory.written import (
     Connection,
     Dns,
+    Exec,
     FenceEntry,
     FenceExec,
     HostVars,
@@ -38,6 +39,7 @@ _UNUSED_KEYS = {
     "mm_mode": "mm_mode",
     "mm_vip": "mm_vip (only by `vip show` and `vip test`)",
     "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
+    "mm_exec": "mm_exec (only by `dns show` and `dns test`)",
     "mm_windows": "mm_windows",
 }
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
@@ -227,6 +229,7 @@ def _pair(reading: PairReading) -> Pair:
         "guard_port": said.mm_guard_port,
         "units": said.mm_units,
         "vip": model.Vip(said.mm_vip.addresses, said.mm_vip.interface) if said.mm_vip else None,
+        "exec": _exec(said.mm_exec) if said.mm_exec else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
     idle = (ARCHIVE,) if said.mm_lease else (ARCHIVE, WITNESS)
@@ -245,7 +248,16 @@ def _pair(reading: PairReading) -> Pair:
 
 
 def _dns(written: Dns) -> model.Dns:
-    return model.Dns(written.server, written.zone, written.names, written.ttl, _secret(written.tsig))
+    mx = model.Mx(written.mx.name.lower(), written.mx.active, written.mx.passive) if written.mx else None
+    secret = _secret(written.tsig)
+    return model.Dns(
+        written.server, written.zone, written.names, written.ttl, secret, mx, written.watch, written.port
+    )
+
+
+def _exec(written: Exec) -> model.Exec:
+    env = {name: _secret(secret) for name, secret in written.env.items()}
+    return model.Exec(written.show, written.point, written.within, env)
 
 
 def _secret(written: Secret) -> model.Secret:

@@ -44,14 +44,40 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class Mx:
+    """The domain whose mail exchangers follow, and the preferences of the active and of the passive mail host."""
+
+    name: str
+    active: int = 10
+    passive: int = 20
+
+
+@dataclass(frozen=True)
 class Dns:
-    """Names that follow the active role: `names` are relative to `zone`, `ttl` is in seconds."""
+    """Names that follow the active role: `names` are relative to `zone`, `ttl` is in seconds. `watch` are resolvers
+    that are looked at, and count for nothing; `port` is that of every name server.
+    """
 
     server: str
     zone: str
     names: tuple[str, ...]
     ttl: int
     tsig: Secret
+    mx: Mx | None = None
+    watch: tuple[str, ...] = ()
+    port: int = 53
+
+
+@dataclass(frozen=True)
+class Exec:
+    """The site's own commands that show and change where users are sent, each ended after `within` seconds; `env` are
+    secrets that they get, by variable.
+    """
+
+    show: tuple[str, ...]
+    point: tuple[str, ...]
+    within: float = 30.0
+    env: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +180,7 @@ class Pair:
     guard_port: int = 7521
     units: tuple[str, ...] = ()  # of the site's own, beside those of `services`
     vip: Vip | None = None
+    exec: Exec | None = None
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:

@@ -18,6 +18,7 @@ from orchestrator.inventory.written import Connection, HostVars, PairVars
 
 MOST_PROBLEMS = 200
 SECRETS = {"tsig"}
+SECRET_VARIABLES = ("mm_exec", "env")  # each of them
 Path = tuple[str | int, ...]
 
 
@@ -179,7 +180,7 @@ def _is_secret(path: Path) -> bool:
 
 def plain_value(findings: Findings, node: Node, path: Path, bad: list[Path]) -> object:
     """The node as plain values, lists as tuples. Faults are reported; where a value is no use, its path is bad."""
-    if _is_secret(path) and node.kind == "scalar":
+    if (_is_secret(path) or path[-3:-1] == SECRET_VARIABLES) and node.kind == "scalar":
         findings.add(node.place, path, PLAIN_SECRET)
         bad.append(path)
         return None

@@ -59,6 +59,8 @@ InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("
 Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Interface = Annotated[str, Field(pattern="^[^/ ]{1,15}$")]
+Variable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+Command = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 Word = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 UnitName = Annotated[str, _text(quantities.unit), _schema(r"\.(service|socket)$", "rspamd.service")]
 
@@ -74,7 +76,7 @@ class Secret(Record):
     """Where a secret is to be read when it is needed. A secret itself never stands in the inventory."""
 
     file: LocalPath | None = Field(None, description="a file that holds nothing else; not readable by others")
-    env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(None, description="a variable")
+    env: Variable | None = Field(None, description="a variable")
     credential: Word | None = Field(None, description="a systemd credential (LoadCredential=)")
 
     @model_validator(mode="before")
@@ -116,6 +118,14 @@ class HostVip(Record):
     interface: Interface
 
 
+class Mx(Record):
+    """Whose mail exchangers follow the active role: its host gets one preference, the passive one the other."""
+
+    name: Address
+    active: Annotated[int, Field(ge=0, le=65535)] = 10
+    passive: Annotated[int, Field(ge=0, le=65535)] = 20
+
+
 class Dns(Record):
     """Names that follow the active role by dynamic update."""
 
@@ -124,6 +134,18 @@ class Dns(Record):
     names: Annotated[tuple[Word, ...], Field(min_length=1)]
     ttl: Annotated[int, Field(ge=1, le=86400, description="seconds")] = 60
     tsig: Secret
+    mx: Mx | None = Field(None, description="mail exchangers whose preferences follow; default none")
+    watch: Annotated[tuple[Address, ...], Field(description="resolvers that are only looked at")] = ()
+    port: Annotated[int, Field(ge=1, le=65535, description="of every name server")] = 53
+
+
+class Exec(Record):
+    """The site's own commands that send users elsewhere: hosted DNS, a floating IP. Never through a shell."""
+
+    show: Command = Field(description="prints where users are sent, as JSON")
+    point: Command = Field(description="sends them to MAILMIRROR_PLACE")
+    within: Positive = Field(30.0, description="for each run, at most")
+    env: dict[Variable, Secret] = Field({}, description="secrets that both get as variables")
 
 
 class Lease(Record):
@@ -273,6 +295,7 @@ class PairVars(Connection):
     mm_rpo: Positive | None = Field(None, description="lag that is still good; default 30s")
     mm_vip: Vip | None = Field(None, description="moving address; default none")
     mm_dns: Dns | None = Field(None, description="moving names; default none")
+    mm_exec: Exec | None = Field(None, description="commands that send users elsewhere; default none")
     mm_lease: Lease | None = Field(None, description="lease; needs a witness; default none")
     mm_guard_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="UDP port of the guards; default 7521"

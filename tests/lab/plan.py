@@ -54,6 +54,7 @@ class Seat:
 
 SEATS: Mapping[str, Seat] = {
     "nameserver": Seat("ns", "10.20.0.2", ("named.service",)),
+    "secondary": Seat("ns2", "10.20.0.3", ("named.service",)),
     "primary": Seat("mail1", "10.20.0.11", ("ssh.service", "postfix.service", "dovecot.service"), _MAIL_DISKS),
     "mirror": Seat("mail2", "10.20.0.12", ("ssh.service", "postfix.service"), _MAIL_DISKS),
     "witness": Seat("wit", "10.20.0.13", ("ssh.service",), _STATE),

@@ -155,6 +155,8 @@ class Site:
             )
         if place == "nameserver":
             files |= names.files(self.tsig, self.addresses)
+        if place == "secondary":
+            files |= names.follower()
         return files
 
     @property

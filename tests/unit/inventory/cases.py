@@ -74,6 +74,9 @@ CASES: dict[str, str | bytes] = {
     "a secret by two references": with_vars(
         "mm_dns: {server: 192.0.2.53, zone: example.org, names: [mail], tsig: {file: /a, env: B}}"
     ),
+    "commands that are none": with_vars(
+        'mm_exec: {show: "ip show", point: [], env: {"A-B": {file: /a}, TOKEN: c2VjcmV0}}'
+    ),
     "a record that lacks keys": with_vars("mm_vip: {addresses: [192.0.2.10]}"),
     "addresses that can't move": with_vars(
         "mm_vip: {addresses: [192.0.2.10/255.255.255.0, 192.0.2.0/24, 127.0.0.1/8, 192.0.2.11/40], interface: eth0}"
@@ -87,6 +90,10 @@ CASES: dict[str, str | bytes] = {
     "paths that aren't absolute": with_host("ansible_ssh_private_key_file: id, mm_known_hosts: ./known"),
     "units that can't be gated": with_vars("mm_units: [mail.timer, -x.service]", "mm_guard_port: 0"),
     # laws
+    "exchangers that can't follow": with_vars(
+        "mm_dns: {server: 192.0.2.53, zone: example.org, names: [mail], tsig: {env: KEY}, "
+        "mx: {name: other.org, active: 20, passive: 10}}"
+    ).replace("one.example.org", "one"),
     "no mirror": SMALL.replace("mirror}", "archive}"),
     "two primaries": SMALL.replace("mirror}", "primary}"),
     "no stores": SMALL.replace("        mm_stores: [/var/vmail]\n", "        mm_rpo: 30s\n"),

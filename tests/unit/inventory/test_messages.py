@@ -81,6 +81,7 @@ def test_laws_and_values_are_told_together_but_not_what_follows_from_a_wrong_val
         "mm_dns: {server: 192.0.2.53, zone: example.org, names: [mail], tsig: hunter2}",
         "mm_dns: {server: 192.0.2.53, zone: example.org, names: [mail], ttl: x, tsig: hunter2}",
         "mm_dns: {tsig: hunter2, server: 22:30}",
+        "mm_exec: {env: {TOKEN: hunter2}, show: [], point: [x]}",
         "ansible_password: hunter2",
         "ansible_ssh_pass: hunter2",
     ],

@@ -1,18 +1,22 @@
 """A name server: one small zone, authoritative, changed by dynamic update under TSIG. TCP only.
 
 It keeps RFC 2136's rules: prerequisites first, then all of an update or nothing; only the named key may change
-anything, and only below the names that it was given. Like BIND it looks at the key's rights before the prerequisites.
+anything, and only addresses and texts at and below the names that it was given, and mail exchangers at the domains.
+Like BIND it looks at the key's rights before the prerequisites. The embedded site has one, the tests have several.
 
 Invariant: a question sees a zone before or after an update, never half of one.
 """
 
 from __future__ import annotations
 
+import json
 import socketserver
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import dns.exception
 import dns.flags
@@ -26,24 +30,46 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
+from orchestrator.demo import control
+
 Held = dict[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset]
 IDLE = 10.0  # seconds that a connection may be silent
 
 
 class Zone:
-    """The zone's records, and who may change what. `lines` are records, `name ttl type value`, with the SOA and NS."""
+    """The zone's records, and who may change what: with `key`, addresses and texts of `names`, and the exchangers of
+    `domains`. `lines` are records, `name ttl type value`, with the SOA and NS.
+    """
 
-    def __init__(self, origin: str, lines: Sequence[str], key: dns.tsig.Key, names: Sequence[str]) -> None:
+    def __init__(
+        self, origin: str, lines: Sequence[str], key: dns.tsig.Key, names: Sequence[str], domains: Sequence[str] = ()
+    ) -> None:
         self.origin = dns.name.from_text(origin)
         self._key = key
-        self._may = [dns.name.from_text(name, self.origin) for name in names]
         self._guard = threading.Lock()
         self._held: Held = {}
-        for line in lines:
-            name, ttl, kind, value = line.split(None, 3)
-            data = dns.rdata.from_text("IN", kind, value, self.origin, relativize=False)
-            rrset = dns.rrset.from_rdata(dns.name.from_text(name, self.origin), int(ttl), data)
-            self._apply(self._held, rrset)
+        self.grant(names, domains)
+        self.put(*lines)
+
+    def grant(self, names: Sequence[str], domains: Sequence[str]) -> None:
+        """What the key may change from now on."""
+        self._may = [dns.name.from_text(name, self.origin) for name in names]
+        self._may_mx = [dns.name.from_text(name, self.origin) for name in domains]
+
+    def put(self, *lines: str) -> None:
+        """Add records by hand, as one who edits the zone's file does, with its serial left alone."""
+        with self._guard:
+            changed = dict(self._held)
+            for line in lines:
+                name, ttl, kind, value = line.split(None, 3)
+                data = dns.rdata.from_text("IN", kind, value, self.origin, relativize=False)
+                self._apply(changed, dns.rrset.from_rdata(dns.name.from_text(name, self.origin), int(ttl), data))
+            self._held = changed
+
+    def follow(self, primary: Zone) -> None:
+        """Take over what the other says now, as a secondary does by a transfer."""
+        with self._guard:
+            self._held = dict(primary._held)
 
     def answer(self, wire: bytes) -> bytes:
         """The answer to a message, signed where that was. Raises DNSException for what isn't one."""
@@ -74,7 +100,7 @@ class Zone:
             reply.set_rcode(dns.rcode.REFUSED)
             return
         reply.flags |= dns.flags.AA
-        found = self._held.get((question.name, question.rdtype))
+        found = self._held.get((question.name, question.rdtype)) or self._held.get((question.name, dns.rdatatype.CNAME))
         if found is not None:
             reply.answer.append(found)
         elif not any(name.is_subdomain(question.name) for name, _ in self._held):
@@ -87,7 +113,7 @@ class Zone:
             return dns.rcode.NOTAUTH
         if not message.had_tsig or not all(self._is_granted(rrset) for rrset in message.update):
             return dns.rcode.REFUSED
-        for rrset in message.prerequisite:
+        for rrset in _gathered(message.prerequisite):
             code = self._met(rrset)
             if code != dns.rcode.NOERROR:
                 return code
@@ -102,6 +128,8 @@ class Zone:
         return dns.rcode.NOERROR
 
     def _is_granted(self, rrset: dns.rrset.RRset) -> bool:
+        if rrset.rdtype == dns.rdatatype.MX:
+            return rrset.name in self._may_mx
         kinds = (dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.TXT)
         return rrset.rdtype in kinds and any(rrset.name.is_subdomain(name) for name in self._may)
 
@@ -131,6 +159,20 @@ class Zone:
                 held[key] = dns.rrset.from_rdata_list(rrset.name, found.ttl, kept)
             return
         held[key] = dns.rrset.from_rdata_list(rrset.name, rrset.ttl, [*(found or ()), *rrset])
+
+
+def _gathered(demands: Sequence[dns.rrset.RRset]) -> list[dns.rrset.RRset]:
+    """What is demanded, each RRset whole: a message brings its records one by one (RFC 2136 section 3.2.3)."""
+    whole: dict[tuple[object, ...], dns.rrset.RRset] = {}
+    for one in demands:
+        key = one.name, one.rdtype, one.deleting
+        known = whole.get(key)
+        if known is None:
+            whole[key] = one
+        else:
+            for record in one:
+                known.add(record)
+    return list(whole.values())
 
 
 class _Talk(socketserver.StreamRequestHandler):
@@ -176,3 +218,17 @@ def serving(zone: Zone, address: str = "127.0.0.1", port: int = 0) -> Iterator[N
         finally:
             server.shutdown()
             thread.join()
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the zone that `names.lay` wrote, until told to stop."""
+    told = json.loads(Path(arguments[0]).read_text(encoding="ascii"))
+    name, algorithm, secret = told["key"]
+    key = dns.tsig.Key(name, secret, algorithm)
+    with serving(Zone(told["origin"], told["lines"], key, told["names"], told["domains"])) as server:
+        control.obey({"port": server.port}, {})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
