@@ -18,6 +18,7 @@ from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, order_options, style_option
 from orchestrator.errors import NeedsConfirmation, Refused, UsageError
 from orchestrator.records import fences, snapshot
+from orchestrator.records.lock import Lock
 
 if TYPE_CHECKING:
     from orchestrator.fencing.device import Answer, Device, State
@@ -88,8 +89,9 @@ def test(
         if dry_run:
             return 0
         reach.confirm(f"Switch {host.name} off and on again?", yes)
-        reach.note(pair, "fence cycle", reason, host=host.name)
-        return _cycled(front, pair, host, devices, timeout)
+        with Lock(pair.state_dir, f"{pair.name}.fence", f"fence test --cycle {host.name}"):  # never both hosts at once
+            reach.note(pair, "fence cycle", reason, host=host.name)
+            return _cycled(front, pair, host, devices, timeout)
     told = []
     for device in devices:
         answer = device.status(timeout or ASKED_FOR)
@@ -193,10 +195,16 @@ def _cycled(front: Front, pair: Pair, host: Host, devices: list[Device], timeout
     levels = _levels()
     off, on = (importlib.import_module("orchestrator.fencing.device").State(word) for word in ("off", "on"))
     was_off, ordered, told = False, [], []
-    for outcomes, proven in levels.each(devices, off, timeout):
-        was_off = was_off or proven
-        ordered += [outcome.device for outcome in outcomes]
-        told += [_outcome(pair, host, outcome, off) for outcome in outcomes]
+    try:
+        for outcomes, proven in levels.each(devices, off, timeout):
+            was_off = was_off or proven
+            ordered += [outcome.device for outcome in outcomes]
+            told += [_outcome(pair, host, outcome, off) for outcome in outcomes]
+    except BaseException:  # Ctrl-C, or a full disk: the host isn't left without power for it
+        sys.stderr.write(f"Interrupted; ordering {words.safe(host.name)} on again. That it is on isn't proven.\n")
+        for device in reversed(devices):
+            device.order(on, timeout or device.within)
+        raise
     # Whatever was ordered off is to be on again, proven or not: the last one first, for a plug that feeds a controller.
     again = [levels.drive(device, on, timeout or device.within) for device in reversed(ordered)]
     told += [_outcome(pair, host, outcome, on) for outcome in again]

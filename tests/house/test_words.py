@@ -33,7 +33,7 @@ RULE = "the words of places and roles only, and none that says nothing (not used
 OTHERS = re.compile(
     r"context ?managers?|asynccontextmanager|AbstractContextManager|os\.path\.common\w+|email\.utils|importlib\.util"
     r"|[Dd]ovecot(?:'s)? master|master\.(?:cf|pid)|auth-master|doveadm backup|dsync backup|rsync(?:'s)? --backup"
-    r"|\w*Handler\b|\bhandlers?\b(?==)|signal handlers?|logging\.handlers|common-licenses"
+    r"|\w*Handler\b|\bhandlers?\b(?==)|signal handlers?|logging\.handlers|common-licenses|fence-agents-common"
     r"|\[Manager\]|bind9-utils|link set \S+ master",
 )
 

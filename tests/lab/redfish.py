@@ -110,7 +110,9 @@ def holding(host: Host, switch: Switch, address: str, password: str) -> Iterator
     """A controller at an address of the lab's network that holds the power of a host, while the context lasts."""
     controller = PowerController(host, password)
     name = f"bmc-{host.name}"
-    net = switch.connect(name, f"{address}/24", "02:0b:" + ":".join(f"{int(part):02x}" for part in address.split(".")))
+    net = switch.connect(
+        name, [f"{address}/24"], "02:0b:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+    )
     try:
         request = type("Request", (_Request,), {"controller": controller})
         with ThreadingHTTPServer((address, 443), request, bind_and_activate=False) as server:

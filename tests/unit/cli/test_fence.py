@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,9 @@ import pytest
 
 from orchestrator.cli.front import Front, run
 from orchestrator.records import fences, history
+from orchestrator.records.lock import Lock
+from tests.lab.waiting import until
+from tests.support.image import CHECKOUT
 from tests.unit.cli.conftest import write_inventory
 from tests.unit.fencing.devices import Box
 
@@ -123,6 +129,27 @@ def test_a_host_that_does_not_come_back_is_partly_done(
     boxes[0].set(power="off", mood="liar")
     assert cycle(one_pair, "3") == 7
     assert "That it is on again isn't proven" in capsys.readouterr().out
+
+
+def test_a_cycle_that_is_interrupted_orders_the_host_on_again(one_pair: Path, boxes: tuple[Box, Box]) -> None:
+    boxes[0].set(mood="liar")  # so that it goes on asking
+    words = ("-i", str(one_pair), "fence", "test", HOST, "--cycle", "--yes", "--active-host", HOST, "--timeout", "120")
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *words], cwd=CHECKOUT, stderr=subprocess.PIPE
+    ) as typed:
+        until(lambda: boxes[0].orders[:2] == ["off", "status"], within=60.0, what="it was ordered off")
+        typed.send_signal(signal.SIGINT)
+        _, said = typed.communicate(timeout=60)
+    assert typed.returncode == 130 and b"ordering mail1.org.example on again" in said
+    assert boxes[0].orders[-1] == "on" and boxes[1].orders == ["start"]
+
+
+def test_two_cycles_of_a_pair_do_not_go_on_at_once(
+    one_pair: Path, boxes: tuple[Box, Box], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Lock(one_pair.parent / "state", "org.fence", "fence test --cycle mail2"):
+        assert cycle(one_pair) == 75
+    assert "fence test --cycle mail2" in capsys.readouterr().err and boxes[0].orders == []
 
 
 def test_a_host_without_devices_and_one_that_nobody_knows(

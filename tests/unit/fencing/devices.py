@@ -18,6 +18,8 @@ import os, pathlib, sys, time
 home = pathlib.Path(__file__).parent
 said = dict(line.rstrip("\\n").split("=", 1) for line in sys.stdin)
 action, mood = said["action"], (home / "mood").read_text()
+with (home / "orders").open("a") as file:
+    file.write(action + "\\n")
 (home / "asked").write_text(repr(sys.argv) + repr(sorted(said)) + repr(sorted(os.environ.items())))
 if said.get("password") != (home / "password").read_text():
     print("Unable to connect/login to fencing device with " + said.get("password", ""), file=sys.stderr)
@@ -47,6 +49,8 @@ _PROVIDER = """#!/usr/bin/env python3
 import os, pathlib, sys, time
 home = pathlib.Path(__file__).parent
 action, mood = sys.argv[1], (home / "mood").read_text()
+with (home / "orders").open("a") as file:
+    file.write(action + "\\n")
 (home / "asked").write_text(repr(sys.argv) + repr(sorted(set(os.environ) - {"TOKEN"})))
 if os.environ.get("TOKEN") != (home / "password").read_text():
     sys.exit("not authorised: " + os.environ.get("TOKEN", ""))
@@ -97,6 +101,12 @@ class Box:
     def asked(self) -> str:
         """What the program saw of its command line, its environment, and the names of what it was told."""
         return (self.home / "asked").read_text()
+
+    @property
+    def orders(self) -> list[str]:
+        """Every action that it was asked for, in its own words."""
+        path = self.home / "orders"
+        return path.read_text().split() if path.exists() else []
 
     def entry(self, level: int = 1, within: float = 20.0) -> Fence:
         secret = Secret("file", os.fspath(self.key))
