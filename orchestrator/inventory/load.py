@@ -250,9 +250,7 @@ def _pair(reading: PairReading) -> Pair:
 def _dns(written: Dns) -> model.Dns:
     mx = model.Mx(written.mx.name.lower(), written.mx.active, written.mx.passive) if written.mx else None
     secret = _secret(written.tsig)
-    return model.Dns(
-        written.server, written.zone, written.names, written.ttl, secret, mx, written.watch, written.port
-    )
+    return model.Dns(written.server, written.zone, written.names, written.ttl, secret, mx, written.watch, written.port)
 
 
 def _exec(written: Exec) -> model.Exec:
