@@ -63,9 +63,3 @@ def guard_settings(pair: Pair, host: Host, fixed: Mapping[str, str]) -> dict[str
         "stores": [store.root for store in host.stores] if mail else [],
         "fixed": {place: fixed[place] for place in (PRIMARY, MIRROR)},
     }
-
-
-def _addresses(pair: Pair, host: Host) -> list[list[str]]:
-    if pair.vip is None:
-        return []
-    return [[address, host.vip_interface or pair.vip.interface] for address in pair.vip.addresses]
