@@ -50,7 +50,7 @@ class Keeper:
         self._nft: Optional[Nft] = None
         self._gate: Optional[Gate] = None
         self._set, self._looked = NEVER, 0.0
-        if settings.witness:
+        if settings.witness or not settings.served:
             return
         try:
             self._nft = Nft()
@@ -123,7 +123,7 @@ class Post:
         register.keep(state, self.mind.register)
         self.keeper = Keeper(settings, guard.posture(self.mind))
         self.hands = Hands(settings, state)
-        self._udp = _udp(settings.port)
+        self._udp = _udp(settings.listen, settings.port)
         self._local = _listening(os.path.join(run, SOCKET))
         self._calls: Dict[int, Tuple[socket.socket, bytes, float]] = {}
         self._aged = boottime()
@@ -165,11 +165,15 @@ class Post:
         for message in messages:
             try:
                 address, port = self.settings.peers[message.to]
-                self._udp.sendto(datagram.sealed(message, self.settings.pair, self._key), _sockaddr(address, port))
+                self._udp.sendto(datagram.sealed(message, self.settings.pair, self._key), self._to(address, port))
             except OSError as error:
                 if error.errno not in _UNREACHABLE:
                     raise
                 # As if it were lost on the way: nobody there, or no way there.
+
+    def _to(self, address: str, port: int) -> Tuple[str, int]:
+        mapped = self._udp.family == socket.AF_INET6 and ":" not in address
+        return (f"::ffff:{address}" if mapped else address, port)
 
     def _receive(self, now: float) -> None:
         for _ in range(64):
@@ -313,8 +317,13 @@ def _fresh() -> int:
     return secrets.randbits(63)
 
 
-def _udp(port: int) -> socket.socket:
-    """Bound to every address; IPv4 alone where the kernel has no IPv6."""
+def _udp(listen: str, port: int) -> socket.socket:
+    """Bound to one address, or to every one; IPv4 alone where the kernel has no IPv6."""
+    if listen:
+        udp = socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((listen, port))
+        udp.setblocking(False)
+        return udp
     try:
         udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -326,10 +335,6 @@ def _udp(port: int) -> socket.socket:
         udp.bind(("0.0.0.0", port))
     udp.setblocking(False)
     return udp
-
-
-def _sockaddr(address: str, port: int) -> Tuple[str, int]:
-    return (address if ":" in address else f"::ffff:{address}", port)
 
 
 def _listening(path: str) -> socket.socket:

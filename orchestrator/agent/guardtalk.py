@@ -4,6 +4,7 @@
     mailmirror-guard serve --attest 'the mirror is off'     open the gate by an operator's word
     mailmirror-guard grant --open-ended --reason '...'      before this granter is rebooted or taken away
     mailmirror-guard withdraw                               end of an attestation, or of a grant without an end
+    mailmirror-guard begin --epoch 1 --active primary       the first register of a pair that has none anywhere
     mailmirror-guard run | gate UNIT | tidy                 for systemd
 
 Invariant: every refusal says what to do, and changes nothing. Exit codes: 0 done, 1 failed, 2 usage, 4 refused.
@@ -75,10 +76,10 @@ def tidy() -> int:
     return 0
 
 
-def serve(state: str, run: str) -> int:
+def serve(options: argparse.Namespace) -> int:
     """Until it is told to end."""
-    told, key = settings.load()
-    post = Post(told, key, state=state, run=run)
+    told, key = settings.load(options.settings, options.key)
+    post = Post(told, key, state=options.state, run=options.run)
     signal.signal(signal.SIGTERM, lambda *_: post.leave())
     signal.signal(signal.SIGINT, lambda *_: post.leave())
     try:
@@ -110,6 +111,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=VERSION)
     top.add_argument("--state", default=STATE, help=argparse.SUPPRESS)
     top.add_argument("--run", default=RUN, help=argparse.SUPPRESS)
+    top.add_argument("--settings", default=settings.FILE, help=argparse.SUPPRESS)
+    top.add_argument("--key", default=settings.KEY, help=argparse.SUPPRESS)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     status = verbs.add_parser("status", help="who may serve, until when, and why")
     status.add_argument("--format", choices=("text", "json"), default="text")
@@ -119,6 +122,9 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--open-ended", action="store_true", required=True)
     grant.add_argument("--reason", required=True)
     verbs.add_parser("withdraw", help="the end of an attestation, or of a grant without an end")
+    begin = verbs.add_parser("begin", help="the first register, where no guard of the pair has one")
+    begin.add_argument("--epoch", type=int, required=True)
+    begin.add_argument("--active", required=True, metavar="PLACE")
     verbs.add_parser("run", help="for systemd: stand guard")
     start = verbs.add_parser("gate", help="for systemd: may this unit start?")
     start.add_argument("unit")
@@ -130,7 +136,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = parser().parse_args(argv)
     try:
         if options.verb == "run":
-            return serve(options.state, options.run)
+            return serve(options)
         if options.verb == "gate":
             return 0 if may_start(options.unit, options.run) else 1
         if options.verb == "tidy":
@@ -149,6 +155,8 @@ def _told(options: argparse.Namespace) -> int:
         told = ask({"verb": "attest", "epoch": epoch, "words": options.attest}, options.run)
     elif options.verb == "grant":
         told = ask({"verb": "leave", "words": options.reason}, options.run)
+    elif options.verb == "begin":
+        told = ask({"verb": "begin", "epoch": options.epoch, "active": options.active}, options.run)
     elif options.verb == "withdraw":
         told = ask({"verb": "withdraw"}, options.run)
     if "error" in told:

@@ -96,6 +96,8 @@ class Hands:
 
     def _steps(self, wish: Wish) -> List[Tuple[str, Callable[[], None]]]:
         """In order. Letting go comes before stopping, and starting before taking up: clients find who answers."""
+        if not self._settings.units:
+            return []
         mailboxes = [unit for unit in self._settings.units if unit not in POSTFIX]
         if wish.serves:
             steps: List[Tuple[str, Callable[[], None]]] = [("release Postfix", self._release)]

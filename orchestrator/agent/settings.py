@@ -24,7 +24,8 @@ class Unusable(Exception):
 class Settings(NamedTuple):
     """`peers`: place -> (address, port) of the other guards. `ttl` 0: no lease. `served`: TCP ports of the mail
     services. `units`: what serves mailboxes and takes mail; `postfix`: whether Postfix is among them. `addresses`:
-    (address/prefix, interface) that the active holds. `fixed`: the mail hosts' own addresses by place.
+    (address/prefix, interface) that the active holds. `fixed`: the mail hosts' own addresses by place. `listen`: the
+    address at which datagrams are heard, every one if it isn't said.
     """
 
     pair: str
@@ -40,6 +41,7 @@ class Settings(NamedTuple):
     addresses: Tuple[Tuple[str, str], ...]
     stores: Tuple[str, ...]
     fixed: Mapping[str, str]
+    listen: str = ""
 
     @property
     def rules(self) -> Rules:
@@ -69,6 +71,7 @@ def parse(raw: str) -> Settings:
         tuple((str(address), str(interface)) for address, interface in told["addresses"]),
         tuple(str(root) for root in told["stores"]),
         {str(place): str(address) for place, address in told["fixed"].items()},
+        str(told.get("listen", "")),
     )
 
 

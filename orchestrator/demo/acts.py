@@ -7,6 +7,8 @@ Later acts (the primary dies, the way back) join `play` here.
 
 from __future__ import annotations
 
+import time
+
 from orchestrator.demo import flip, names, watch
 from orchestrator.demo.letters import VERY_LARGE
 from orchestrator.demo.mailbox import FOLDERS, INBOX
@@ -34,6 +36,7 @@ def play(stage: Stage) -> None:
         link_breaks(stage)
         both_are_equal(stage)
         nothing_is_gone_at_once(stage)
+        lease_runs_out(stage)
         name_moves(stage)
         stage.story.act("The end")
         code = following.stop()
@@ -139,6 +142,43 @@ def nothing_is_gone_at_once(stage: Stage) -> None:
     story.figure("`mailmirror undelete` lists", str(report["chosen"]), f"{held}, in the mirror's quarantine")
     claim = f"it lists the {stage.expunged} messages that users deleted"
     story.proof(claim, report["chosen"] == stage.expunged, f"it lists {report['chosen']}")
+
+
+def lease_runs_out(stage: Stage) -> None:
+    story, site = stage.story, stage.site
+    story.act("The primary serves by a lease, and stops by itself when nobody renews it")
+    stage.product.guard(str(site.guard_places["primary"]), "begin", "--epoch", "1", "--active", "primary")
+    _until_guard(stage, serves=True)
+    granted = f"{_number(_guard(stage)['left']):.1f} s"
+    story.figure("granted by the guards of mirror and witness", granted, "asked for again four times a lease")
+    site.guards.order("part")
+    took = _until_guard(stage, serves=False)
+    story.figure("both hang; until the primary had stopped", f"{took:.1f} s", "by its own clock, unasked")
+    story.proof("it serves nobody, since its lease has run out", _guard(stage)["left"] == 0, str(_guard(stage)))
+    site.guards.order("heal")
+    took = _until_guard(stage, serves=True)
+    story.figure("they go on; until it served again", f"{took:.1f} s")
+    told = [stage.product.guard(str(run), "status", "--format", "json") for run in site.guard_places.values()]
+    serving = [str(each["place"]) for each in told if each["serves"]]
+    story.proof("one place serves, and only one", serving == ["primary"], str(serving))
+
+
+def _until_guard(stage: Stage, *, serves: bool) -> float:
+    """Seconds until the primary's guard, its lease armed, says that it serves, or doesn't. Errors: StillRunning."""
+    began = time.monotonic()
+    told: dict[str, object] = {}
+
+    def holds() -> bool:
+        told.update(_guard(stage))
+        return told["armed"] is True and told["serves"] is serves
+
+    watch.until(holds, PATIENCE, lambda: str(told))
+    return time.monotonic() - began
+
+
+def _guard(stage: Stage) -> dict[str, object]:
+    """What `mailmirror-guard status` on the primary says."""
+    return stage.product.guard(str(stage.site.guard_places["primary"]), "status", "--format", "json")
 
 
 def name_moves(stage: Stage) -> None:

@@ -99,6 +99,17 @@ class Mailmirror:
         """The same with `--format json`, decoded."""
         return json.loads(self.ask(*arguments, "--format", "json", expect=expect))
 
+    def guard(self, run: str, *arguments: str) -> dict[str, object]:
+        """`mailmirror-guard` on a host whose guard has its socket in this directory. Errors: CommandFailed."""
+        words = [sys.executable, "-m", "orchestrator.agent.guardtalk", "--run", run, *arguments]
+        done = subprocess.run(
+            words, capture_output=True, text=True, env=self._environment, timeout=PATIENCE, check=False
+        )
+        if done.returncode != 0:
+            raise CommandFailed(f"`mailmirror-guard {' '.join(arguments)}`: {done.stderr}", code=done.returncode)
+        told: dict[str, object] = json.loads(done.stdout) if "json" in arguments else {}
+        return told
+
     def follow(self) -> Following:
         """Begin `mailmirror run`: every pair, live, until it is stopped."""
         with self._run_log.open("ab") as log:

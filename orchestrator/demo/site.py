@@ -6,6 +6,7 @@
       controller/       inventory.yaml, the client key, known_hosts with both host keys, the key of the zone, the
                         product's state
       zone.json         what the name server serves at first
+      guards/           what the guards of three hosts keep
       logs/             one file per process
 
 Invariant: nothing is written outside DIRECTORY, nothing listens but on 127.0.0.1, and `stop` ends every process that
@@ -71,7 +72,10 @@ class Site:
     hosts: dict[str, Host] = field(default_factory=dict)
     smtp_port: int = 0
     dns_port: int = 0
+    guard_places: dict[str, object] = field(default_factory=dict)
     _started: ExitStack = field(default_factory=ExitStack)
+
+    guards: Servant = field(init=False)
 
     @property
     def primary(self) -> Host:
@@ -113,6 +117,9 @@ class Site:
         zone, seats = self.directory / "zone.json", {place: host.name for place, host in self.hosts.items()}
         names.lay(zone, controller / "tsig.key", DOMAIN, seats)
         self.dns_port = self._listening("ns", "orchestrator.demo.nameserver", zone)[1]
+        guards = self.directory / "guards"
+        guards.mkdir(mode=0o700)
+        self.guards, self.guard_places = self._ready("guards", "orchestrator.demo.guards", guards, PAIR)
         pins = "".join(keys.pin(host.port, host.public_key) for host in self.hosts.values())
         (controller / "known_hosts").write_text(pins, encoding="ascii")
         self.inventory.write_text(self._inventory(), encoding="utf-8")
@@ -132,10 +139,14 @@ class Site:
         return Host(f"{name}.{DOMAIN}", place, home, public, servant, port)
 
     def _listening(self, name: str, module: str, *arguments: object) -> tuple[Servant, int]:
+        servant, facts = self._ready(name, module, *arguments)
+        return servant, int(str(facts["port"]))
+
+    def _ready(self, name: str, module: str, *arguments: object) -> tuple[Servant, dict[str, object]]:
         with interrupts.held():
             servant = Servant(name, module, [str(one) for one in arguments], log=self.logs / f"{name}.log")
             self._started.callback(servant.stop)
-        return servant, int(str(servant.ready()["port"]))
+        return servant, servant.ready()
 
     def _inventory(self) -> str:
         controller = self.inventory.parent
