@@ -10,14 +10,17 @@ and shuts before. Every step is idempotent, so a guard that is started anew take
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import address, posture, units
+from .crier import Crier
 from .serve import Fault
 from .settings import Settings
 
 AGAIN = 5.0  # seconds after a step that failed
 LOOK = 30.0  # seconds after which all is looked at anew though nothing was asked
+SPEAK = 1.0  # seconds between looks whether the addresses are to be announced again
 POSTFIX = ("postfix.service", "postfix@-.service")
 
 
@@ -41,6 +44,7 @@ class Hands:
         self._wish: Optional[Wish] = None
         self._problems: Dict[str, str] = {}
         self._done: Optional[Wish] = None
+        self._crier = Crier()
         self._turn = threading.Condition()
         self._ending = settings.witness
         self._thread = threading.Thread(target=self._work, name="hands", daemon=True)
@@ -68,16 +72,36 @@ class Hands:
 
     def _work(self) -> None:
         while True:
+            self._rest()
             with self._turn:
-                if self._wish == self._done or self._wish is None:
-                    self._turn.wait(LOOK)
-                elif self._problems:
-                    self._turn.wait(AGAIN)
                 if self._ending:
                     return
                 wish = self._wish
             if wish is not None:
                 self._fulfil(wish)
+
+    def _rest(self) -> None:
+        """Until there is something to do; meanwhile what is held is announced as often as is due."""
+        with self._turn:
+            wish, settled = self._wish, self._wish == self._done or self._wish is None
+            until = time.monotonic() + (LOOK if settled else AGAIN if self._problems else 0.0)
+        serves = settled and wish is not None and wish.serves
+        while (left := until - time.monotonic()) > 0:
+            if serves and not self._announced():
+                return
+            with self._turn:  # not held while it is announced: who wants something else must never wait for the kernel
+                if self._ending or self._wish != wish or self._turn.wait(min(left, SPEAK) if serves else left):
+                    return
+
+    def _announced(self) -> bool:
+        """Whether that went well; else all is looked at anew."""
+        try:
+            self._crier.tick(time.monotonic(), self._settings.addresses)
+        except (Fault, OSError) as error:
+            with self._turn:
+                self._problems, self._done = {"announce": str(error)}, None
+            return False
+        return True
 
     def _fulfil(self, wish: Wish) -> None:
         problems: Dict[str, str] = {}

@@ -81,6 +81,19 @@ def test_a_primary_that_hears_one_granter_serves_on(site: Site, place: str) -> N
     assert told["serves"] and told["left"] is not None and serves(site)
 
 
+@pytest.mark.issue("4.P link flapping: the guard announces its address again")
+@pytest.mark.issue("4.4 gratuitous ARP repeated after")
+def test_a_guard_announces_its_address_again_when_its_cable_came_back(site: Site) -> None:
+    """What the client believes wrongly by then, it knows rightly without having asked."""
+    until(lambda: holds_address(site) and not status(site.primary)["hands"]["problems"], what="it holds its address")
+    site.primary.unplug()
+    wrong = f"ip neighbour replace {SERVICE_ADDRESS} dev eth0 lladdr {site.mirror.mac} nud stale"
+    site.client.run(wrong)
+    site.primary.plug()
+    told = f"ip neighbour show {SERVICE_ADDRESS}"
+    until(lambda: site.primary.mac in site.client.run(told), within=15, what="the client knows")
+
+
 @pytest.mark.issue("4.P host frozen past its lease and thawed: not one positive answer")
 def test_a_host_that_was_frozen_answers_nothing_when_it_thaws(site: Site) -> None:
     """Logins that reached its kernel while it was frozen: Dovecot says OK to them, and the OK must not come out."""
