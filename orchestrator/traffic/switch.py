@@ -24,7 +24,7 @@ SHOWS, OLD, UNKNOWN = STATES = ("shows", "old", "unknown")
 
 class Proof(Protocol):
     """That a host can't be active. `epoch` is the one that it makes room for, so the host's own was an earlier one.
-    `kind` says how it is known, `when` since when, in seconds since 1970.
+    `kind` says how it is known, `when` the last time that it was read or said, in seconds since 1970.
     """
 
     @property
