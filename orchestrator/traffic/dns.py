@@ -109,7 +109,8 @@ class Zone:
 
     def apply(self, plan: Plan, proof: Proof | None = None) -> None:
         """Change. Safe to repeat. A proof is needed where users are sent elsewhere, not for times to live alone. Raises
-        Refused (also when the zone isn't as the plan took it for), NotPermitted, HostUnreachable.
+        Refused (also when the zone isn't as the plan took it for), NotPermitted, and HostUnreachable, where only
+        looking tells whether it arrived.
         """
         if plan.is_move:
             mark = plan.mark or IMPOSSIBLE
@@ -125,10 +126,10 @@ class Zone:
             )
 
     def prove(self, plan: Plan, within: float, *, patient: bool = False) -> list[Arrival]:
-        """What became of it at every authoritative server and watched resolver, after at most so many seconds and one
-        exchange. Seconds count from now, which is when it was applied. A resolver is waited for only if `patient`; a
-        server that was excused and doesn't answer doesn't count. Where the zone's servers can't be listed any more, the
-        answer is one UNKNOWN.
+        """What became of it at every authoritative server and watched resolver, after at most so many seconds and the
+        look that is under way then. Seconds count from now, which is when it was applied. A resolver is waited for only
+        if `patient`; a server that was excused and doesn't answer doesn't count. Where the zone's servers can't be
+        listed any more, the answer is one UNKNOWN.
         """
         began = time.monotonic()
         try:

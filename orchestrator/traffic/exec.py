@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import HostError, Refused
 from orchestrator.traffic.switch import OLD, SHOWS, UNKNOWN, Arrival, Proof, Target, demand
@@ -110,7 +110,8 @@ class Commands:
 
     def apply(self, plan: Plan, proof: Proof | None = None) -> None:
         """Point. Raises Refused, without a proof or where `show` tells something else by now, and HostError where the
-        command failed and users are seen to be sent where they were. What isn't known is left to `prove`.
+        command failed and users are seen to be sent where they were. What isn't known is left to `prove`: also what
+        became of an order whose command was killed, since a provider may carry it out later.
         """
         target = plan.target
         demand(proof, plan.was_at, target.host, target.epoch, time.time())
@@ -119,7 +120,7 @@ class Commands:
             where = now.trouble or f"they are sent to the {now.place} since epoch {now.epoch}"
             raise Refused(f"Users aren't where this change was planned: {where}.", remedy="Nothing was changed.")
         ran = self._run(self._point, environment(target, plan.seen.epoch), self._seconds)
-        if ran.trouble and self.seen() == plan.seen:
+        if ran.trouble and not ran.is_late and self.seen() == plan.seen:
             raise HostError(f"`{self._point[0]}` {ran.trouble}; users are sent where they were.", remedy=REMEDY)
 
     def prove(self, plan: Plan, within: float) -> list[Arrival]:
@@ -138,7 +139,7 @@ class Commands:
     def _run(self, command: Sequence[str], environ: Mapping[str, str], seconds: float) -> Ran:
         ran = run(command, {**os.environ, **self._secrets, **environ}, seconds)
         for secret in filter(None, self._secrets.values()):
-            ran = Ran(ran.out, ran.trouble.replace(secret, "(a secret)"))
+            ran = replace(ran, trouble=ran.trouble.replace(secret, "(a secret)"))
         return ran
 
 
@@ -148,6 +149,7 @@ class Ran:
 
     out: bytes
     trouble: str
+    is_late: bool = False  # it was killed at its deadline
 
 
 def environment(target: Target | None, expected: int | None) -> dict[str, str]:
@@ -199,7 +201,7 @@ def run(command: Sequence[str], environ: Mapping[str, str], seconds: float) -> R
         err.seek(0)
         if not trouble and process.returncode:
             trouble = f"ended with {process.returncode}: {_words(err.read(LARGEST)) or 'it said nothing'}"
-        return Ran(out.read(LARGEST + 1), trouble)
+        return Ran(out.read(LARGEST + 1), trouble, not ended)
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:

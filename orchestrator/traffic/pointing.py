@@ -76,7 +76,9 @@ class Sight:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The mail exchangers of `domain`: of `hosts`, the active one gets one preference and the others another."""
+    """The mail exchangers of `domain`: of `hosts`, in lower case, the active one gets one preference and the others
+    another.
+    """
 
     domain: str
     hosts: tuple[str, ...]
@@ -85,8 +87,9 @@ class Exchange:
 
     def led_by(self, host: str, now: Sequence[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
         """The record when this host is active. Exchangers that aren't of the pair stay as they are."""
+        leader = host.rstrip(".").lower()
         others = [(preference, name) for preference, name in now if name not in self.hosts]
-        ours = [(self.active if name == host else self.passive, name) for name in self.hosts]
+        ours = [(self.active if name == leader else self.passive, name) for name in self.hosts]
         return tuple(sorted([*others, *ours]))
 
 

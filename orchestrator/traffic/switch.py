@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from orchestrator.errors import Refused, StillRunning
+from orchestrator.errors import HostUnreachable, Refused, StillRunning
 from orchestrator.traffic.holding import FRESH, KINDS, RELEASED
 
 FENCES = tuple(kind for kind in KINDS if kind != RELEASED)
@@ -24,7 +24,7 @@ SHOWS, OLD, UNKNOWN = STATES = ("shows", "old", "unknown")
 
 class Proof(Protocol):
     """That a host can't be active. `epoch` is the one that it makes room for, so the host's own was an earlier one.
-    `kind` says how it is known, `when` since when, in seconds since 1970.
+    `kind` says how it is known, `when` the last time that it was read or said, in seconds since 1970.
     """
 
     @property
@@ -75,8 +75,9 @@ M = TypeVar("M", bound=Move)
 
 class Pointer(Protocol[M]):
     """A way to send users elsewhere. `plan` raises Refused where a change would be unsafe; `apply` demands the proof,
-    changes, and raises Refused, NotPermitted or HostError where it can't; `prove` looks for at most so many seconds,
-    tells what it saw, and never raises for what a server says.
+    changes, and raises Refused, NotPermitted or HostError where it can't, and HostUnreachable where nobody knows
+    whether it did; `prove` looks for at most so many seconds, tells what it saw, and never raises for what a server
+    says.
     """
 
     def plan(self, target: Target) -> M: ...
@@ -116,16 +117,20 @@ def is_proven(arrivals: Sequence[Arrival]) -> bool:
 
 def point_at(pointer: Pointer[M], target: Target, proof: Proof | None, within: float) -> Sequence[Arrival]:
     """Send users there, and prove it within so many seconds. Safe to repeat. Raises what `plan` and `apply` raise, and
-    StillRunning when it was applied and isn't proven.
+    StillRunning when it was applied, or may have been, and isn't proven.
     """
     plan = pointer.plan(target)
-    if not plan.is_done:
-        pointer.apply(plan, proof)
+    sent = "The change was sent"
+    try:
+        if not plan.is_done:
+            pointer.apply(plan, proof)
+    except HostUnreachable as error:
+        sent = f"The change may have been made or not ({str(error).rstrip('.')})"  # only looking tells
     arrivals = pointer.prove(plan, within)
     late = [f"{each.server}: {each.said or each.state}" for each in arrivals if each.counts and each.state != SHOWS]
     if not is_proven(arrivals):
         raise StillRunning(
-            f"The change was sent, but it isn't proven: {'; '.join(late) or 'nobody could be asked'}.",
+            f"{sent}, but it isn't proven: {'; '.join(late) or 'nobody could be asked'}.",
             remedy="Until it is, users may be sent to the old place; `mailmirror dns show` tells when they aren't.",
         )
     return arrivals

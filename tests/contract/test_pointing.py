@@ -26,7 +26,8 @@ KEY = Key("mailmirror", "hmac-sha256", b"0123456789abcdef")
 LINES = ("@ 60 SOA ns postmaster 1 60 20 3600 5", "@ 60 NS ns", "ns 60 A 127.0.0.1", "mail 60 A 192.0.2.10")
 SHOW = "test ! -e {0}/away || exit 1; cat {0}/state"
 POINT = """test ! -e {0}/refuses || exit 1
-test -e {0}/deaf || printf '{{"place": "%s", "epoch": %s}}' "$MAILMIRROR_PLACE" "$MAILMIRROR_EPOCH" > {0}/state"""
+test -e {0}/deaf || printf '{{"place": "%s", "epoch": %s}}' "$MAILMIRROR_PLACE" "$MAILMIRROR_EPOCH" > {0}/state
+test ! -e {0}/mute"""
 
 
 class Way:
@@ -35,7 +36,9 @@ class Way:
     def __init__(self, pointer: Pointer[Any], be: Callable[[str], None], where: Callable[[], str]) -> None:
         self.pointer = pointer
         self.be = be
-        """away: doesn't answer. refuses: takes no change, and says so. deaf: says that it took one, and shows none."""
+        """away: doesn't answer. refuses: takes no change, and says so. deaf: says that it took one, and shows none.
+        mute: takes one, and doesn't say so.
+        """
         self.where = where
         """Where users are sent, told by nothing of ours; it may change only with this."""
 
@@ -52,6 +55,8 @@ class Fickle(Served):
         answer = super().answer(wire)
         if self.mood == "deaf":
             self._held = before
+        if self.mood == "mute" and self._held is not before:
+            raise OSError("cut off")
         return answer
 
     def be(self, mood: str) -> None:
@@ -74,7 +79,7 @@ def by_command(directory: Path) -> Iterator[Way]:
     at = Commands(show, point, {"primary": HOME.host, "mirror": AWAY.host}, seconds=20.0)
 
     def be(mood: str) -> None:
-        for known in ("away", "refuses", "deaf"):
+        for known in ("away", "refuses", "deaf", "mute"):
             (directory / known).unlink(missing_ok=True)
         (directory / mood).touch()
 
@@ -175,6 +180,13 @@ def test_a_change_that_is_said_to_be_taken_and_isnt_shown_isnt_proven(home: Way)
     assert {arrival.state for arrival in arrivals} == {OLD} and not is_proven(arrivals)
     with pytest.raises(StillRunning, match="isn't proven"):
         point_at(home.pointer, AWAY, Fenced(HOME.host, 2), 0.3)
+
+
+def test_a_change_that_arrived_and_whose_answer_was_lost_is_proven_by_looking(home: Way) -> None:
+    before = home.where()
+    home.be("mute")
+    assert is_proven(point_at(home.pointer, AWAY, Fenced(HOME.host, 2), 10.0))
+    assert home.where() != before
 
 
 def test_whom_nobody_can_ask_afterwards_is_unknown_or_told(home: Way) -> None:

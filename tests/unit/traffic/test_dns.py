@@ -108,6 +108,11 @@ def test_the_exchangers_preferences_follow_in_the_same_update(server: NameServer
     assert (second.serial, second.ttls[MX]) == (3, 60)
 
 
+def test_a_host_is_the_same_exchanger_however_it_is_written() -> None:
+    now = ((10, MAIL1), (20, MAIL2))
+    assert EXCHANGE.led_by("Mail2.Example.TEST.", now) == EXCHANGE.led_by(MAIL2, now) == ((10, MAIL2), (20, MAIL1))
+
+
 def test_an_exchanger_that_somebody_added_since_stops_the_change(server: NameServer) -> None:
     at = following(server)
     plan = at.plan(FIRST)

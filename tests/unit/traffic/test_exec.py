@@ -123,6 +123,12 @@ def test_a_point_that_fails_and_changes_nothing_is_told(tmp_path: Path) -> None:
         at.apply(at.plan(AWAY), Fenced(*PROOF_OF))
 
 
+def test_what_became_of_a_point_that_was_killed_is_left_to_be_seen() -> None:
+    at = Commands(SAID, ["sh", "-c", 'test -z "$MAILMIRROR_PLACE" || sleep 600'], HOSTS, seconds=2.0)
+    with pytest.raises(StillRunning, match="isn't proven: echo: primary, epoch 1"):
+        point_at(at, AWAY, Fenced(*PROOF_OF), 0.3)
+
+
 def test_a_point_that_lies_proves_nothing() -> None:
     at = Commands(SAID, ["true"], HOSTS)
     with pytest.raises(StillRunning, match="isn't proven: echo: primary, epoch 1"):
