@@ -24,6 +24,9 @@ class Metric(NamedTuple):
 PAIR = ("pair",)
 HOST = ("pair", "host")  # host: a passive place, by its name in the inventory
 
+PLACE = ("pair", "place")  # place: primary, mirror
+LOOK = ("pair", "observer", "place", "service")  # observer: controller, mirror, witness; service: as in mm_probe
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -84,6 +87,36 @@ METRICS: dict[str, Metric] = {
             ("pair", "host", "kind"),
         ),
         Metric("mailmirror_reconnects_total", "counter", "Times that the link was lost or not made.", PAIR),
+        # level: HEALTHY, DEGRADED, SUSPECT, DOWN, UNKNOWN
+        Metric(
+            "mailmirror_health_level",
+            "gauge",
+            "1 for the verdict on this mail host, 0 for the others.",
+            (*PLACE, "level"),
+        ),
+        Metric("mailmirror_health_since_timestamp_seconds", "gauge", "Since when that verdict stands.", PLACE),
+        Metric("mailmirror_observer_up", "gauge", "1 while this observer's agent answers.", ("pair", "observer")),
+        Metric("mailmirror_probe_success", "gauge", "1 when this observer's newest look found the service well.", LOOK),
+        Metric("mailmirror_probe_duration_seconds", "gauge", "How long its newest look took.", LOOK),
+        Metric("mailmirror_canary_rtt_seconds", "gauge", "How long the last canary letter that came took.", PLACE),
+        Metric(
+            "mailmirror_canary_last_success_timestamp_seconds",
+            "gauge",
+            "When a canary letter last came through.",
+            PLACE,
+        ),
+        Metric(
+            "mailmirror_certificate_expiry_timestamp_seconds",
+            "gauge",
+            "When the service's certificate ends.",
+            (*PLACE, "service"),
+        ),
+        Metric(
+            "mailmirror_disk_free_ratio", "gauge", "Free share of its fullest disk, or of that one's inodes.", PLACE
+        ),
+        Metric("mailmirror_queue_letters", "gauge", "Letters that wait in its queue.", PLACE),
+        Metric("mailmirror_queue_oldest_timestamp_seconds", "gauge", "Since when the oldest of them waits.", PLACE),
+        Metric("mailmirror_clock_ahead_seconds", "gauge", "By how much its clock is ahead of the controller's.", PLACE),
         # kind: missed, failed, still_running
         Metric(
             "mailmirror_timer_trouble_total",

@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 
 from .canary import CANARY, canary
-from .probe import IMPLICIT, NO_TLS, SERVICES, STARTTLS, TIMEOUT, Reading, Want, probe
+from .probe import IMPLICIT, NO_TLS, OFFERED, SERVICES, STARTTLS, TIMEOUT, Reading, Want, probe
 from .serve import Answer, Fault, args
 from .vitals import Disk, Queue, clock, disk, queue
 
@@ -133,8 +133,8 @@ def _want(asked: Any) -> Want:
         raise Fault("bad-request", f"no service {service!r:.40}", f"There are {', '.join(SERVICES)}.")
     words = {name: asked.get(name, "") for name in ("name", "user", "password", "recipient")}
     tls = asked.get("tls", NO_TLS)
-    if tls not in (NO_TLS, STARTTLS, IMPLICIT) or not all(isinstance(word, str) for word in words.values()):
-        raise Fault("bad-request", f"{service}: tls is none, starttls or implicit; the other words are text")
+    if tls not in (NO_TLS, STARTTLS, IMPLICIT, OFFERED) or not all(isinstance(word, str) for word in words.values()):
+        raise Fault("bad-request", f"{service}: tls is none, offered, starttls or implicit; the other words are text")
     if any(not word.isprintable() for word in words.values()):
         raise Fault("bad-request", f"{service}: a control character in name, user, password or recipient")
     if "socket" in asked:

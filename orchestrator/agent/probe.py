@@ -1,7 +1,8 @@
 """Does a mail service do its work? Asked as a client would ask, never by a bare connect: a wedged server still accepts.
 
 Each probe is one conversation with a deadline over all of it: SMTP up to the canary's RCPT, submission up to AUTH, LMTP
-up to RCPT, IMAP up to a NOOP in the INBOX, POP3 up to STAT. No message is sent; `canary` does that.
+up to RCPT, IMAP up to a NOOP in the INBOX, POP3 up to STAT. Without a recipient or an account it goes as far as a
+stranger may: the greeting, STARTTLS, NOOP or CAPABILITY. No message is sent; `canary` does that.
 
 Invariant: a probe raises nothing and changes nothing. What went wrong is in its Reading: `how` for programs, `why` for
 people. A refusal that the server itself calls temporary (4yz, [UNAVAILABLE], [SYS/TEMP]) is told apart from one that
@@ -23,7 +24,8 @@ from .dial import Address, Context, Plain, dial, expires
 
 UNREACHABLE, REFUSED, TIMEOUT = "unreachable", "refused", "timeout"
 TEMPORARY, REJECTED, BROKEN, UNTRUSTED = "temporary", "rejected", "broken", "untrusted"
-NO_TLS, STARTTLS, IMPLICIT = "none", "starttls", "implicit"
+NO_TLS, STARTTLS, IMPLICIT, OFFERED = "none", "starttls", "implicit", "offered"
+"""`offered` is STARTTLS where the server has it; without it no password is sent."""
 HELO = "probe.invalid"
 _PASSING = (b"[UNAVAILABLE]", b"[INUSE]", b"[LIMIT]", b"[SERVERBUG]", b"[SYS/TEMP]", b"[IN-USE]")
 
@@ -176,9 +178,7 @@ def smtp(want: Want, deadline: float, shown: List[float]) -> Iterator[smtplib.SM
         client: smtplib.SMTP = (Lmtp if want.service == "lmtp" else Smtp)(sock, want.name)
         stack.callback(client.close)
         _done(client.ehlo())
-        if want.tls == STARTTLS:
-            if not client.has_extn("starttls"):
-                raise Refusal(REJECTED, "it doesn't offer STARTTLS")
+        if _upgrades(want, client.has_extn("starttls")):
             _done(client.starttls(context=Context(bool(want.name))))
             _done(client.ehlo())
         _note_end(client.sock, shown)
@@ -186,18 +186,28 @@ def smtp(want: Want, deadline: float, shown: List[float]) -> Iterator[smtplib.SM
         client.quit()
 
 
+def _upgrades(want: Want, offered: bool) -> bool:
+    """Whether STARTTLS comes next. Raises Refusal where it is needed and isn't offered."""
+    if want.tls in (NO_TLS, IMPLICIT):
+        return False
+    if not offered and (want.tls == STARTTLS or want.password):
+        raise Refusal(REJECTED, "it doesn't offer STARTTLS")
+    return offered
+
+
 @contextmanager
 def imap(want: Want, deadline: float, shown: List[float], *, readonly: bool = True) -> Iterator[imaplib.IMAP4]:
-    """A client that has logged in and selected the INBOX. Raises Refusal and what imaplib does."""
+    """A client that, with a user, has logged in and selected the INBOX. Raises Refusal and what imaplib does."""
     with ExitStack() as stack:
         sock = stack.enter_context(opened(want, deadline))
         client = Imap(sock, want.name)
         stack.callback(lambda: client.sock.close())
-        if want.tls == STARTTLS:
+        if _upgrades(want, "STARTTLS" in client.capabilities):
             client.starttls(Context(bool(want.name)))
         _note_end(client.sock, shown)
-        client.login(want.user, want.password)
-        agreed(client.select("INBOX", readonly))
+        if want.user:
+            client.login(want.user, want.password)
+            agreed(client.select("INBOX", readonly))
         yield client
         client.logout()
 
@@ -228,14 +238,20 @@ def agreed(reply: Tuple[str, List[Any]]) -> List[Any]:
 
 def _recipient(want: Want, deadline: float, shown: List[float]) -> None:
     with smtp(want, deadline, shown) as client:
-        _done(client.mail(""))
-        _done(client.rcpt(want.recipient))
-        _done(client.rset())
+        if want.recipient:
+            _done(client.mail(""))
+            _done(client.rcpt(want.recipient))
+            _done(client.rset())
+        else:
+            _done(client.noop())
 
 
 def _login(want: Want, deadline: float, shown: List[float]) -> None:
     with smtp(want, deadline, shown) as client:
-        client.login(want.user, want.password)
+        if want.user:
+            client.login(want.user, want.password)
+        elif not client.has_extn("auth"):
+            raise Refusal(REJECTED, "it doesn't offer AUTH")
 
 
 def _inbox(want: Want, deadline: float, shown: List[float]) -> None:
@@ -248,12 +264,15 @@ def _pop3(want: Want, deadline: float, shown: List[float]) -> None:
         sock = stack.enter_context(opened(want, deadline))
         client = Pop3(sock, want.name)
         stack.callback(client.close)
-        if want.tls == STARTTLS:
+        if _upgrades(want, want.tls == STARTTLS or (want.tls == OFFERED and "STLS" in client.capa())):
             client.stls(Context(bool(want.name)))
         _note_end(client.sock, shown)
-        client.user(want.user)
-        client.pass_(want.password)
-        client.stat()
+        if want.user:
+            client.user(want.user)
+            client.pass_(want.password)
+            client.stat()
+        else:
+            client.capa()
         client.quit()
 
 

@@ -71,7 +71,7 @@ def install(
     """
     pair, host = _chosen(front, pair_and_host)
     guarded = guarding.has_one(pair, host) and not only_print
-    line = "" if only_guard or host.local or host.place == "witness" else _line(host)
+    line = "" if only_guard or host.local or host.place == "witness" else _line(pair, host)
     if only_print or (dry_run and line and not guarded):
         return _told(front, {"host": host.name, "authorized_keys": line}, f"{line}\n")
     if not line and not guarded:
@@ -127,7 +127,7 @@ def update(
     pair, host = _chosen(front, pair_and_host)
     login = _login(host, login_key)
     guarded = guarding.has_one(pair, host) and guarding.look(login, timeout)["installed"]
-    line = _line(host) if host.forced and host.place != "witness" else ""
+    line = _line(pair, host) if host.forced and host.place != "witness" else ""
     if not line and not guarded:
         raise NothingToDo(
             f"{host.name} has no guard, and no key is bound to the agent: its code is sent when a conversation begins.",
@@ -213,15 +213,17 @@ def _lay_agent(host: Host, login: Host, line: str, timeout: float | None, answer
 _SAID = {"added": "added", "replaced": "put in place of the key's earlier ones", "there": "there already"}
 
 
-def _line(host: Host) -> str:
-    """The line that binds the host's key. Raises UsageError."""
+def _line(pair: Pair, host: Host) -> str:
+    """The line that binds the host's key; it may look at services where the pair has them. Raises UsageError."""
     if host.key_file is None:
         raise UsageError(
             f"{host.name} has no key of its own.",
             remedy="Make one with ssh-keygen and name it by ansible_ssh_private_key_file; or say --guard.",
         )
     key = importlib.import_module("orchestrator.remote.ssh").public_half(host.key_file)
-    line: str = importlib.import_module("orchestrator.remote.install").key_line(host, key)
+    line: str = importlib.import_module("orchestrator.remote.install").key_line(
+        host, key, ("replication", "services") if pair.services else ("replication",)
+    )
     return line
 
 

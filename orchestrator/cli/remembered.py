@@ -21,6 +21,7 @@ from typing import Any
 
 from orchestrator import __version__, inventory
 from orchestrator.inventory.model import (
+    Canary,
     DeleteBudget,
     Dns,
     Exec,
@@ -30,6 +31,8 @@ from orchestrator.inventory.model import (
     Inventory,
     Mx,
     Pair,
+    Probe,
+    Restart,
     Secret,
     Store,
     Vip,
@@ -113,6 +116,10 @@ def _pair(told: dict[str, Any]) -> Pair:
             "dns": _dns(told["dns"]) if told["dns"] else None,
             "vip": Vip(tuple(told["vip"]["addresses"]), told["vip"]["interface"]) if told["vip"] else None,
             "exec": _exec(told["exec"]) if told["exec"] else None,
+            "canary": _canary(told["canary"]) if told["canary"] else None,
+            "probe": Probe(**{**told["probe"], "services": tuple(told["probe"]["services"])}),
+            "restart": Restart(**{**told["restart"], "services": tuple(told["restart"]["services"])}),
+            "references": tuple(told["references"]),
         }
     )
 
@@ -126,6 +133,10 @@ def _dns(told: dict[str, Any]) -> Dns:
 def _exec(told: dict[str, Any]) -> Exec:
     env = {name: Secret(**secret) for name, secret in told["env"].items()}
     return Exec(tuple(told["show"]), tuple(told["point"]), told["within"], env)
+
+
+def _canary(told: dict[str, Any]) -> Canary:
+    return Canary(**{**told, "password": Secret(**told["password"])})
 
 
 def _host(told: dict[str, Any]) -> Host:

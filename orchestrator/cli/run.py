@@ -40,8 +40,10 @@ def command(front: Front, trace: Path | None) -> int:
     return 0
 
 
-def _connect(trace: Trace | None, pair: Pair, on_event: Callable[[str, str], None]) -> Replicates:
-    return connect(pair, on_event=on_event, trace=trace)
+def _connect(
+    trace: Trace | None, pair: Pair, on_event: Callable[[str, str], None], suspect: Callable[[], bool]
+) -> Replicates:
+    return connect(pair, on_event=on_event, trace=trace, suspect=suspect)
 
 
 def _tracing(path: Path, opened: ExitStack) -> Trace:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 
+from orchestrator.cli import wellness
 from orchestrator.replication.lateness import is_late
 
 TYPE_CHECKING = False
@@ -188,6 +189,8 @@ def _notes(pair: Row, now: float) -> Iterator[tuple[str, str]]:
     yield from _age(pair, now)
     if pair["trouble"]:
         yield pair["trouble"], pair["remedy"]
+    if pair.get("health") and not pair.get("stale"):  # without a daemon nobody looks
+        yield from wellness.lines(pair["health"], now)
     for passive in pair["passives"]:
         yield from _notes_on(passive, pair, now)
     for account in pair["missing_accounts"]:

@@ -2,6 +2,7 @@
 
 follower    a pair's thread: lock, connect, follow, begin again
 order       work for that thread, and its result
+watching    a pair's health: verdicts into log and history, the deletion permit told at once
 connecting  from a pair of the inventory to a connected session
 timer       reminds of audits and verifications (the only importer of APScheduler)
 logs        one sentence a line

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from orchestrator.health.asked import Seat
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.opening import open_conversation
@@ -17,18 +18,28 @@ from orchestrator.replication.session import Session
 from orchestrator.web.replicates import Replicates, Trace
 
 ALLOW = ("replication",)
+LOOKS = ("services",)
 
 
 def connect(
-    pair: Pair, *, on_event: Callable[[str, str], None] | None = None, trace: Trace | None = None
+    pair: Pair,
+    *,
+    on_event: Callable[[str, str], None] | None = None,
+    trace: Trace | None = None,
+    suspect: Callable[[], bool] = bool,
 ) -> Replicates:
-    """The pair's session. `on_event` gets (event, sentence); raises HostUnreachable, AgentFault, Refused."""
+    """The pair's session, see `replication.session.Session`. Raises HostUnreachable, AgentFault, Refused."""
     links = open_links([pair.primary, pair.mirror])
     try:
-        return Session(pair, links, on_event=on_event, trace=trace)
+        return Session(pair, links, on_event=on_event, trace=trace, suspect=suspect)
     except BaseException:
         close_links(links)
         raise
+
+
+def open_observer(seat: Seat) -> Conversation:
+    """A conversation of its own for looking: it can open no store."""
+    return open_conversation(seat.host, stores=[], allow=LOOKS)
 
 
 def open_links(hosts: list[Host]) -> dict[str, Conversation]:

@@ -24,7 +24,10 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.timer import Timer
+from orchestrator.daemon.watching import watched
 from orchestrator.errors import MailmirrorError
+from orchestrator.health.report import PairHealth
+from orchestrator.health.watch import Watch
 from orchestrator.inventory.model import Inventory, Pair
 from orchestrator.records import history, snapshot
 from orchestrator.replication.lateness import is_late
@@ -40,8 +43,9 @@ TICK = 0.5  # seconds
 SNAPSHOT_EVERY = 5.0
 STOP_WITHIN = 1.2  # seconds for the pairs' threads, of the two that stopping may take
 
-Connect = Callable[[Pair, Callable[[str, str], None]], Replicates]
-"""Connects a pair; its events go to the second argument as (event, sentence)."""
+Connect = Callable[[Pair, Callable[[str, str], None], Callable[[], bool]], Replicates]
+"""Connects a pair; its events go to the second argument as (event, sentence), the third says whether to hold removals
+back because the active place is under suspicion."""
 
 
 class Daemon:
@@ -55,10 +59,19 @@ class Daemon:
         self._inventory, self._reload = inventory, reload
         self._hung_up = threading.Event()
         self._followers = {
-            name: Follower(pair, partial(connect, pair, partial(self._event, name)), remembered(pair))
+            name: Follower(
+                pair,
+                partial(connect, pair, partial(self._event, name), partial(self._suspects, name)),
+                remembered(pair),
+            )
             for name, pair in inventory.pairs.items()
         }
-        self.desk = Desk(self._followers, self.events, self._note)
+        self._watches = {
+            name: watched(pair, self._followers[name], self._event)
+            for name, pair in inventory.pairs.items()
+            if pair.probed
+        }
+        self.desk = Desk(self._followers, self.events, self._note, self.health)
         self._timer = Timer()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
 
@@ -72,7 +85,7 @@ class Daemon:
             socket_path = self._inventory.state_dir / control.NAME
             opened.callback(control.Control(socket_path, self.desk.answer).close)
             if self._inventory.listen:
-                self.metrics = Metrics(self._inventory.listen, self._told)
+                self.metrics = Metrics(self._inventory.listen, self._told, self._healths)
                 opened.callback(self.metrics.close)
             self._publish(socket_path, opened)
             opened.callback(self._timer.stop)
@@ -97,13 +110,16 @@ class Daemon:
             self._timer.every(pair.audit, f"audit of {name}", partial(_audit, follower))
             self._timer.every(pair.verify, f"verification of {name}", partial(_verify, follower))
             follower.start()
+        for watch in self._watches.values():
+            watch.start()
         self._timer.start()
 
     def _end(self) -> bool:
-        for follower in self._followers.values():
-            follower.stop()
+        attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values()]
+        for each in attending:
+            each.stop()
         deadline = time.monotonic() + STOP_WITHIN
-        ended = [follower.join(max(deadline - time.monotonic(), 0.05)) for follower in self._followers.values()]
+        ended = [each.join(max(deadline - time.monotonic(), 0.05)) for each in attending]
         self._tick()
         return all(ended)
 
@@ -146,9 +162,22 @@ class Daemon:
 
     def _write(self, status: PairStatus) -> None:
         try:
-            snapshot.write(self._inventory.state_dir, status.pair, asdict(replace(status, seen_by="run")))
+            told = asdict(replace(status, seen_by="run")) | self.health(status.pair)
+            snapshot.write(self._inventory.state_dir, status.pair, told)
         except (OSError, MailmirrorError) as error:
             log.warning("The snapshot can't be written: %s pair=%s", error, status.pair)
+
+    def health(self, pair: str) -> dict[str, Any]:
+        """What `status` says of the pair's health beside the rest; nothing for one that only replicates."""
+        watch = self._watches.get(pair)
+        return {"health": asdict(watch.status())} if watch else {}
+
+    def _healths(self) -> list[PairHealth]:
+        return [watch.status() for watch in self._watches.values()]
+
+    def _suspects(self, pair: str) -> bool:
+        watch = self._watches.get(pair)
+        return watch is not None and watch.suspect()
 
     def _event(self, pair: str, event: str, text: str) -> None:
         log.info("%s event=%s pair=%s", text, event, pair)

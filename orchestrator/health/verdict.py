@@ -84,7 +84,9 @@ class Facts:
     """What is known beside the looks. `references`: address -> whether the
     controller reaches it. `alive`: the host's own agent answered lately, or the mirror still follows it.
     `certificates`: service -> seconds until its end. `queue_age`: seconds that the oldest letter waits. `clock`:
-    seconds by which the host's clock is ahead of the controller's. None is unknown.
+    seconds by which the host's clock is ahead of the controller's. None is unknown. `letter`: what became of the last
+    canary, empty when it came through or none was sent. `restartable`: services that may be restarted, at most
+    `most_restarts` times; `restarts` were made. `passive`: nobody's mail is served there.
     """
 
     references: Mapping[str, bool] = field(default_factory=dict)
@@ -95,8 +97,11 @@ class Facts:
     certificates: Mapping[str, float] = field(default_factory=dict)
     queue_age: float | None = None
     clock: float | None = None
-    may_restart: bool = False
+    letter: str = ""
+    restartable: frozenset[str] = frozenset()
     restarts: int = 0
+    most_restarts: int = MOST_RESTARTS
+    passive: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,15 @@ def verdict(seen: Seen, facts: Facts, now: float, rules: Rules) -> Verdict:
         return Verdict(Level.UNKNOWN, Analysis.BLIND, Remedy.ALERT, (f"no look within {rules.stale:g} s",))
     down = sorted(service for service in ESSENTIAL if _is_quorum(seen.agreed(service, now, rules)))
     if down:
-        return _down(down, seen, facts, now, rules)
+        found = _down(down, seen, facts, now, rules)
+        return _of_a_passive(found) if facts.passive else found
     return _suspect(seen, facts, now, rules) or _degraded(seen, facts, now, rules)
+
+
+def _of_a_passive(found: Verdict) -> Verdict:
+    """Users lose nothing with a passive place: nothing is moved, and one that lives isn't called down."""
+    level = Level.DOWN if found.analysis is Analysis.HOST_DEAD else Level.DEGRADED
+    return Verdict(level, found.analysis, Remedy.ALERT, found.evidence)
 
 
 def _is_quorum(observers: set[Observer]) -> bool:
@@ -137,7 +149,7 @@ def _down(down: list[str], seen: Seen, facts: Facts, now: float, rules: Rules) -
         remedy = Remedy.FAILOVER if facts.mirror_disks and not there else Remedy.ALERT
         return Verdict(Level.DOWN, Analysis.DISK_FULL, remedy, (*evidence, *said, *also))
     if facts.alive:
-        first = facts.may_restart and facts.restarts < MOST_RESTARTS
+        first = facts.restartable.issuperset(down) and facts.restarts < facts.most_restarts
         tried = (f"restarted {facts.restarts} times",) if facts.restarts else ()
         remedy = Remedy.RESTART if first else Remedy.FAILOVER
         return Verdict(Level.DOWN, Analysis.SERVICES_DOWN, remedy, (*evidence, *tried))
@@ -169,6 +181,8 @@ def _degraded(seen: Seen, facts: Facts, now: float, rules: Rules) -> Verdict:
     ]
     if facts.queue_age is not None and facts.queue_age > QUEUE_SECONDS:
         evidence.append(f"a letter waits in the queue for {facts.queue_age / 3600:.1f} h")
+    if facts.letter:
+        evidence.append(f"a canary letter didn't come through: {facts.letter}")
     if facts.clock is not None and abs(facts.clock) > CLOCK_SECONDS:
         evidence.append(f"its clock is off by {facts.clock:+.0f} s")
     if evidence:

@@ -29,7 +29,7 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     """Every violation in these pairs; an empty list for an inventory that can be used."""
     found: list[Violation] = []
     for pair in pairs:
-        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names):
+        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names, _looks):
             found += law(pair)
     across = (_one_pair_each(pairs), _one_holder_each(pairs), _one_daemon(pairs), _one_outlet_each(pairs))
     return [*found, *(violation for law in across for violation in law)]
@@ -197,6 +197,20 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _looks(pair: Pair) -> Iterator[Violation]:
+    """Of a pair that only replicates nothing is asked: it may inherit these keys from all pairs."""
+    if not pair.services:
+        return
+    if pair.canary is not None and "imap" not in pair.probed:
+        yield Violation(
+            pair.name, "a canary is read by IMAP, which isn't looked at", "add imap to mm_services", key="mm_canary"
+        )
+    for service in pair.restart.services:
+        if service not in pair.probed:
+            hint = f"looked at are {', '.join(pair.probed)}: correct it, or add it to mm_probe's services"
+            yield Violation(pair.name, f"{service} isn't looked at", hint, key="mm_restart")
 
 
 def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:

@@ -20,6 +20,7 @@ from orchestrator.inventory.said import Said
 from orchestrator.inventory.scopes import Findings, Path, Scope, is_mapping, read_scope
 from orchestrator.inventory.tree import Node, Unreadable, read_tree
 from orchestrator.inventory.written import (
+    Canary,
     Connection,
     Dns,
     Exec,
@@ -27,6 +28,7 @@ from orchestrator.inventory.written import (
     FenceExec,
     HostVars,
     PairVars,
+    Probe,
     Secret,
     Services,
     StoreRoot,
@@ -230,9 +232,14 @@ def _pair(reading: PairReading) -> Pair:
         "units": said.mm_units,
         "vip": model.Vip(said.mm_vip.addresses, said.mm_vip.interface) if said.mm_vip else None,
         "exec": _exec(said.mm_exec) if said.mm_exec else None,
+        "canary": _canary(said.mm_canary) if said.mm_canary else None,
+        "probe": _probe(said.mm_probe) if said.mm_probe else None,
+        "ports": said.mm_ports.model_dump() if said.mm_ports else None,
+        "references": said.mm_references,
+        "restart": model.Restart(**said.mm_restart.model_dump()) if said.mm_restart else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    idle = (ARCHIVE,) if said.mm_lease else (ARCHIVE, WITNESS)
+    idle = (ARCHIVE,) if said.mm_lease or services else (ARCHIVE, WITNESS)
     unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in idle]
     unused += [said for key, said in _UNUSED_KEYS.items() if key in merged]
     if any(host.fences for host in hosts.values()):
@@ -261,6 +268,14 @@ def _exec(written: Exec) -> model.Exec:
 def _secret(written: Secret) -> model.Secret:
     [(kind, where)] = ((kind, where) for kind in Secret.model_fields if (where := getattr(written, kind)))
     return model.Secret(kind, where)
+
+
+def _canary(written: Canary) -> model.Canary:
+    return model.Canary(written.address, _secret(written.password), written.user or written.address, written.every)
+
+
+def _probe(written: Probe) -> model.Probe:
+    return model.Probe(**written.model_dump(exclude={"services"}), services=written.services or ())
 
 
 def _host(name: str, shared: dict[str, object], scope: Scope, stores: tuple[Store, ...]) -> Host:

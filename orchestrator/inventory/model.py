@@ -117,6 +117,41 @@ class Fence:
     exec: FenceCommands | None = None
 
 
+@dataclass(frozen=True)
+class Canary:
+    """An account for probes and test letters: one letter each `every` seconds."""
+
+    address: str
+    password: Secret
+    user: str
+    every: float = 60.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How services are looked at: `interval` and `timeout` in seconds, `fall` and `rise` in looks. `services`: which,
+    where they aren't those of `Pair.services`.
+    """
+
+    interval: float = 1.0
+    timeout: float = 3.0
+    fall: int = 3
+    rise: int = 3
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Services that are restarted first, at most so many times."""
+
+    services: tuple[str, ...] = ()
+    times: int = 2
+
+
+PORTS: Mapping[str, int] = {"smtp": 25, "submission": 587, "lmtp": 24, "imap": 993, "pop3": 995}
+"""Where services listen when nobody says otherwise. RFC 8314: mail is read under TLS from the first byte."""
+
+
 def default_state_dir() -> Path:
     """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories)."""
     if os.geteuid() == 0:
@@ -181,11 +216,21 @@ class Pair:
     units: tuple[str, ...] = ()  # of the site's own, beside those of `services`
     vip: Vip | None = None
     exec: Exec | None = None
+    probe: Probe = Probe()
+    ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
+    canary: Canary | None = None
+    references: tuple[str, ...] = ()  # ADDRESS:PORT
+    restart: Restart = Restart()
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:
         """The host at a place, or None when the pair has none there."""
         return next((host for host in self.hosts.values() if host.place == place), None)
+
+    @property
+    def probed(self) -> tuple[str, ...]:
+        """The services that are looked at; none in a pair that only replicates."""
+        return (self.probe.services or tuple(self.services)) if self.services else ()
 
     def _must(self, place: str) -> Host:
         found = self.at(place)

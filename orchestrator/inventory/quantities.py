@@ -179,6 +179,25 @@ def one_line(written: str) -> str:
     return written
 
 
+def mailbox(written: str) -> str:
+    """A mail address, as the envelope has it. Raises Wrong."""
+    local, at, domain = written.rpartition("@")
+    if not at or not local or not domain or any(char.isspace() or char in "<>" for char in written):
+        raise Wrong(f"{shown(written)} is not a mail address", "write it as canary@example.org")
+    return written
+
+
+def reference(written: str) -> str:
+    """ADDRESS:PORT of something that answers when the way to it is open. Raises Wrong."""
+    host = endpoint(written).rpartition(":")[0].strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        hint = "write the address itself, as 192.0.2.1:53: a name would need a name server to be reached first"
+        raise Wrong(f"{shown(host)} is a name", hint) from None
+    return written
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: what was written, cut where it is long."""
     if value is None:

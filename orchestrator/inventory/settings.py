@@ -24,6 +24,8 @@ DEFAULTS = {
     "mm_undelete": "7d",
     "mm_delete_budget": "{account_messages: 200, account_percent: 20, store_messages: 5000, store_percent: 5, "
     "within: 10m}",
+    "mm_probe": "{interval: 1s, timeout: 3s, fall: 3, rise: 3}",
+    "mm_ports": "{smtp: 25, submission: 587, lmtp: 24, imap: 993, pop3: 995}",
     "mm_watch": "auto",
     "mm_audit": "15m",
     "mm_verify": "24h",

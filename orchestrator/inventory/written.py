@@ -57,6 +57,9 @@ LocalPath = Annotated[str, _text(quantities.path), _schema("^(/|~/)", "/etc/mail
 Address = Annotated[str, _text(quantities.address)]
 InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("/[0-9]+$", "192.0.2.10/24")]
 Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]
+Reference = Annotated[str, _text(quantities.reference), _schema(":[0-9]+$", "192.0.2.1:53")]
+Service = Literal["smtp", "submission", "lmtp", "imap", "pop3"]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Interface = Annotated[str, Field(pattern="^[^/ ]{1,15}$")]
 Variable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -252,6 +255,44 @@ class Services(Record):
     pop3: Word | None = None
 
 
+class Canary(Record):
+    """An account that letters are sent to, to see whether they arrive; nobody's but mailmirror's."""
+
+    address: Annotated[str, _text(quantities.mailbox), _schema("^[^ <>]+@[^ <>@]+$", "canary@example.org")]
+    password: Secret
+    user: Annotated[str, Field(min_length=1)] | None = Field(None, description="login name; default: the address")
+    every: Annotated[Positive, Field(ge=5)] = 60.0
+
+
+class Probe(Record):
+    """How services are looked at. fall and rise are looks in a row."""
+
+    interval: Annotated[Duration, Field(ge=0.5, le=60)] = 1.0
+    timeout: Annotated[Duration, Field(ge=0.5, le=30)] = 3.0
+    fall: Annotated[int, Field(ge=2, le=20)] = 3
+    rise: Annotated[int, Field(ge=1, le=20)] = 3
+    services: Annotated[tuple[Service, ...], Field(min_length=1)] | None = Field(
+        None, description="which; default: those of mm_services"
+    )
+
+
+class Restart(Record):
+    """Which services are restarted before anything else is tried, and how often."""
+
+    services: Annotated[tuple[Service, ...], Field(min_length=1)]
+    times: Annotated[int, Field(ge=1, le=10)] = 2
+
+
+class Ports(Record):
+    """Where services listen. 465, 993 and 995 begin with TLS; elsewhere STARTTLS is used where it is offered."""
+
+    smtp: Port = 25
+    submission: Port = 587
+    lmtp: Port = 24
+    imap: Port = 993
+    pop3: Port = 995
+
+
 class Connection(Record):
     """How a host is reached. May stand anywhere; a host's own word counts most."""
 
@@ -292,6 +333,13 @@ class PairVars(Connection):
     mm_stores: Annotated[tuple[StoreEntry, ...], Field(min_length=1)] | None = Field(None, description="mail roots")
     mm_services: Services | None = Field(None, description="program by protocol; default none")
     mm_mode: Literal["auto", "confirm", "observe"] | None = Field(None, description="who decides; default auto")
+    mm_probe: Probe | None = Field(None, description="how services are looked at; takes mm_services")
+    mm_ports: Ports | None = Field(None, description="ports of services, where they aren't the usual ones")
+    mm_canary: Canary | None = Field(None, description="an account for probes and test letters; default none")
+    mm_references: Annotated[tuple[Reference, ...], Field(min_length=1)] | None = Field(
+        None, description="ADDRESS:PORT that tell whether the controller itself is cut off; default none"
+    )
+    mm_restart: Restart | None = Field(None, description="services that are restarted first; default none")
     mm_rpo: Positive | None = Field(None, description="lag that is still good; default 30s")
     mm_vip: Vip | None = Field(None, description="moving address; default none")
     mm_dns: Dns | None = Field(None, description="moving names; default none")

@@ -1,6 +1,6 @@
-"""Who ordered what of a pair, when, and why: one JSON object a line in PAIR.history.jsonl.
+"""Who ordered what of a pair and why, and each new verdict on its hosts: a JSON object a line in PAIR.history.jsonl.
 
-A line is written before the order is carried out; it says what was asked for, not what came of it (that is in the
+An order's line is written before it is carried out; it says what was asked for, not what came of it (that is in the
 daemon's log, in `status`, and on the hosts). Passes without a reason are left out: there may be one a minute.
 
 Invariant: a line is durable before the order is carried out (`lines`).
@@ -28,8 +28,16 @@ def path_of(directory: Path, pair: str) -> Path:
 
 def append(directory: Path, pair: str, verb: str, reason: str, *, uid: int, pid: int, **what: Any) -> None:
     """Note an order. `what` is the verb's own: an id, an account. Raises NotPermitted, OperatorError."""
-    line = {"at": time.time(), "verb": verb, "reason": reason[:LONGEST_REASON], "uid": uid, "pid": pid, **what}
-    lines.append(directory, path_of(directory, pair), json.dumps(line))
+    _write(directory, pair, {"verb": verb, "reason": reason[:LONGEST_REASON], "uid": uid, "pid": pid, **what})
+
+
+def judged(directory: Path, pair: str, **what: Any) -> None:
+    """Note a verdict that is new, with all that it rests on. Raises as `append` does."""
+    _write(directory, pair, {"verb": "verdict", **what})
+
+
+def _write(directory: Path, pair: str, what: dict[str, Any]) -> None:
+    lines.append(directory, path_of(directory, pair), json.dumps({"at": time.time(), **what}))
 
 
 def told(directory: Path, pair: str, verb: str) -> list[dict[str, Any]]:

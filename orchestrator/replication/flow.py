@@ -83,7 +83,7 @@ class Flow:
 
     def __init__(
         self, pair: Pair, source: End, sink: End, place: str, numbers: Numbers,
-        *, wake: Callable[[], None], trace: Trace | None = None,
+        *, wake: Callable[[], None], trace: Trace | None = None, suspect: Callable[[], bool] = bool,
     ) -> None:  # fmt: skip
         self.pair, self.source, self.sink = pair, source, sink
         self.status = PassiveStatus(host=sink.host, place=place)
@@ -94,6 +94,7 @@ class Flow:
         self._numbers = numbers
         self._group = numbers.next()
         self._trace = trace
+        self._suspect = suspect  # whether the active place is under suspicion
         self._flights: deque[Flight] = deque()
         self._permit_at = 0.0
         self._told: dict[str, Any] = {}
@@ -145,7 +146,8 @@ class Flow:
     @property
     def may_delete(self) -> bool:
         """Whether removals may flow at all: the operator lets them, and nothing about the source is odd."""
-        return self.deletes and bool(self.facts.get("whole")) and not self.facts.get("trouble")
+        odd = not self.facts.get("whole") or self.facts.get("trouble") or self._suspect()
+        return self.deletes and not odd
 
     def renew_permit(self) -> None:
         now = time.monotonic()
@@ -355,7 +357,7 @@ class Flow:
             waiting = frozenset(each.account for each in self.status.waiting)
             messages = int(self.facts.get("messages", 0))
             hold = judge(deaths, {}, waiting, messages, self.pair.delete_budget).hold
-        self._permit_at = 0.0
+        self._permit_at = min(self._permit_at, time.monotonic() - PERMIT_EVERY)
         self.renew_permit()
         tally: dict[str, Any] = self._ask_sink("sink.sweep", hold=hold)["tally"]
         self.whole = True
@@ -372,13 +374,13 @@ class Flow:
     def set_aside(self, *, count_only: bool) -> int:
         """Have the passive place emptied into its quarantine; how many messages. It has to be opened anew then."""
         if not count_only:
-            self._permit_at = 0.0
+            self._permit_at = min(self._permit_at, time.monotonic() - PERMIT_EVERY)
             self.renew_permit()
         return int(self._ask_sink("sink.set-aside", count_only=count_only)["messages"])
 
     def release(self, account: str) -> int:
         """Apply an account's waiting deletions; how many messages. Raises AgentFault where no permit may be given."""
-        self._permit_at = 0.0
+        self._permit_at = min(self._permit_at, time.monotonic() - PERMIT_EVERY)
         self.renew_permit()
         count = int(self._ask_sink("sink.release", account=account)["deleted"])
         self.tally.deleted += count

@@ -45,7 +45,8 @@ Event = Callable[[str, str], None]
 class Session:
     """One pair, connected. `links` holds a conversation per host name, of the active and of each passive place.
 
-    `on_event` gets (event, sentence); `trace` (base name, CLOCK_MONOTONIC ns) of each message made durable.
+    `on_event` gets (event, sentence); `trace` (base name, CLOCK_MONOTONIC ns) of each message made durable; `suspect`
+    says, at once, whether the active place is under suspicion: meanwhile nothing is removed.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Session:
         *,
         on_event: Event | None = None,
         trace: Trace | None = None,
+        suspect: Callable[[], bool] = bool,
     ) -> None:
-        self.pair = pair
+        self.pair, self._suspect = pair, suspect
         self._links = dict(links)
         self._on_event = on_event
         self._trace = trace
@@ -116,7 +118,8 @@ class Session:
     def _open_flow(self, host: Host, number: int) -> Flow:
         source = End(self._active.name, self._links[self._active.name], self._active.stores[number].root)
         sink = End(host.name, self._links[host.name], host.stores[number].root)
-        flow = Flow(self.pair, source, sink, host.place, self._numbers, wake=self._wake, trace=self._trace)
+        ends = (self.pair, source, sink, host.place, self._numbers)
+        flow = Flow(*ends, wake=self._wake, trace=self._trace, suspect=self._suspect)
         flow.open(self._facts[number])
         return flow
 

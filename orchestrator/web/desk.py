@@ -97,10 +97,18 @@ class Events:
 
 
 class Desk:
-    """Answers requests about the pairs that this daemon attends to. `note` keeps an order before it is carried out."""
+    """Answers requests about the pairs that this daemon attends to. `note` keeps an order before it is carried out;
+    `health` says what a pair's status has beside its replication.
+    """
 
-    def __init__(self, pairs: Mapping[str, Attends], events: Events, note: Note | None = None) -> None:
-        self._pairs = pairs
+    def __init__(
+        self,
+        pairs: Mapping[str, Attends],
+        events: Events,
+        note: Note | None = None,
+        health: Callable[[str], dict[str, Json]] = lambda _: {},
+    ) -> None:
+        self._pairs, self._health = pairs, health
         self._note = note
         self._events = events
         self.stopping = threading.Event()
@@ -148,7 +156,8 @@ class Desk:
         return [pair.status() for pair in chosen]
 
     def _status(self, request: Request, outlet: Outlet) -> Json:
-        return {"pairs": [asdict(status) for status in self.statuses(request.text("pair", ""))], "stale": False}
+        statuses = self.statuses(request.text("pair", ""))
+        return {"pairs": [asdict(status) | self._health(status.pair) for status in statuses], "stale": False}
 
     def _sync(self, request: Request, outlet: Outlet) -> Json:
         dry_run, deletes = request.truth("dry_run"), request.truth("deletes", True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -20,9 +21,11 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.errors import UsageError
+from orchestrator.health.report import PairHealth
 from orchestrator.replication.lateness import is_late
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.telemetry import METRICS
+from orchestrator.web.vitals import of_health
 
 Told = tuple[list[PairStatus], Mapping[str, int], Mapping[str, int]]
 """How the pairs stand; link losses by pair; the timer's trouble by kind."""
@@ -35,10 +38,12 @@ CHANGES = ("linked", "renamed", "folders", "folders_renamed", "sidecars", "delet
 class Metrics:
     """The metrics server, from construction to `close`. `address` is HOST:PORT ([HOST]:PORT for IPv6; port 0: any)."""
 
-    def __init__(self, address: str, told: Callable[[], Told]) -> None:
+    def __init__(
+        self, address: str, told: Callable[[], Told], healths: Callable[[], Sequence[PairHealth]] = tuple
+    ) -> None:
         host, _, port = address.rpartition(":")
         registry = CollectorRegistry()
-        registry.register(Statuses(told))
+        registry.register(Statuses(told, healths))
         try:
             server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)
         except (OSError, ValueError) as error:
@@ -62,8 +67,8 @@ class Metrics:
 class Statuses(Collector):
     """What the registry asks at every scrape."""
 
-    def __init__(self, told: Callable[[], Told]) -> None:
-        self._told = told
+    def __init__(self, told: Callable[[], Told], healths: Callable[[], Sequence[PairHealth]]) -> None:
+        self._told, self._healths = told, healths
 
     def describe(self) -> Iterable[Metric]:
         """No samples at registration: the daemon may still be starting."""
@@ -74,7 +79,7 @@ class Statuses(Collector):
         for name, metric in METRICS.items():
             family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             families[name] = family(name, metric.meaning, labels=metric.labels)
-        for name, labels, value in samples(*self._told()):
+        for name, labels, value in chain(samples(*self._told()), of_health(self._healths())):
             families[name].add_metric(labels, value)
         yield from families.values()
 

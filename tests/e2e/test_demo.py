@@ -26,7 +26,7 @@ from tests.support import image, require
 GUEST = 47_113
 """A user id that owns nothing on any machine; 65534 may own whatever a container can't map."""
 PATIENCE = 120.0  # seconds; the promise of a minute is for a machine that does nothing else
-ACTS, PROOFS = 9, 14
+ACTS, PROOFS = 10, 16
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ mailmirror:
       vars:
         mm_stores: [{base}/there]
         mm_state_dir: {base}/state
-        mm_services: {{imap: dovecot}}
+        mm_services: {{pop3: dovecot}}
+        mm_ports: {{pop3: 110}}
         mm_watch: fanotify
       hosts:
         mail1: {{mm_place: primary, ansible_connection: local, mm_stores: [{base}/here]}}

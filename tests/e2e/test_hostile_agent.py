@@ -103,7 +103,7 @@ class Beset:
         self.daemon = Daemon(inventory, self._connect, lambda: inventory)
         self._thread = threading.Thread(target=self.daemon.run)
 
-    def _connect(self, pair: Pair, tell: object) -> Session:
+    def _connect(self, pair: Pair, tell: object, suspect: object) -> Session:
         return beset.connect(pair, self._base / pair.name, "p" if pair.name == "bad" else "", self._mode)
 
     def __enter__(self) -> Beset:

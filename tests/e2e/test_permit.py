@@ -203,6 +203,30 @@ def test_nothing_is_deleted_while_a_scan_of_the_source_isnt_whole(base: Path) ->
     laid.end()
 
 
+@pytest.mark.issue("4.1 SUSPECT ends the deletion permit")
+def test_nothing_is_deleted_while_the_active_place_is_suspect(base: Path) -> None:
+    laid = pairs.Laid(base, pairs.MEMORY)
+    box = pairs.Mailbox(laid.source / "ex.org/ann").folder(INBOX)
+    for number in range(3):
+        box.deliver(b"Subject: %d\n\n" % number)
+    laid.session.initialise()
+    suspect = threading.Event()
+    session = type(laid.session)(laid.pair, laid.links, suspect=suspect.is_set)
+    session.sync()
+    assert session.status().permit_open
+    suspect.set()
+    box.expunge(sorted(box.messages())[:1])
+    box.deliver(b"Subject: what is new flows\n\n")
+    [report] = session.sync()
+    assert (report.tally.messages, report.tally.deleted, session.status().permit_open) == (1, 0, False)
+    assert len(list((laid.mirror / "ex.org/ann/new").iterdir())) == 4
+    suspect.clear()
+    [report] = session.sync()
+    assert (report.tally.deleted, session.status().permit_open) == (1, True)
+    pairs.equal(laid)
+    laid.end()
+
+
 @pytest.mark.issue("2.5 first copy goes on although a folder never holds still")
 def test_a_first_copy_doesnt_wait_for_a_folder_that_never_holds_still(base: Path) -> None:
     laid = pairs.Laid(base, pairs.LOCAL)

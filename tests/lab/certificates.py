@@ -62,7 +62,7 @@ class Authority:
             .public_key(public)
             .serial_number(self._number)
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + 7 * _DAY)
+            .not_valid_after(now + 60 * _DAY)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(authority, critical=False)
         )

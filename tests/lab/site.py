@@ -205,6 +205,10 @@ class Site:
             ["sh", "-c", 'printf "%s" "$0" > /run/update.key && exec nsupdate -k /run/update.key', key_file], stdin=body
         )
 
+    def certificate(self, place: str) -> str:
+        """A new certificate for a mail host, with its key, as its servers have one."""
+        return self._authority.signed([plan.SEATS[place].full_name, f"{plan.SERVICE}.{plan.DOMAIN}"])
+
     # ---- for outsiders -----------------------------------------------------------------------------------------------
 
     def describe(self) -> plan.Description:

@@ -121,6 +121,16 @@ class Switch:
         self._run(["tc", "qdisc", "replace", "dev", name, *bucket])
         self._run(["tc", "qdisc", "replace", "dev", "eth0", *bucket], net=inside)
 
+    # ---- lossy links -------------------------------------------------------------------------------------------------
+
+    def lose(self, address: str, ports: Iterable[int], one_in: int) -> None:
+        """Drops every frame of one connection in so many to these TCP ports, as a hash of its client's port chooses:
+        whoever tries again on the same connection is lost again.
+        """
+        listed = ", ".join(map(str, ports))
+        rule = f"ip daddr {address} tcp dport {{ {listed} }} jhash tcp sport mod {one_in} 0 drop"
+        self._nft(f"add rule bridge lab forward ether type ip {rule}\n")
+
     # ---- programs ----------------------------------------------------------------------------------------------------
 
     def _ip(self, *lines: str) -> None:

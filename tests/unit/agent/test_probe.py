@@ -255,3 +255,31 @@ def test_where_a_name_is_given_its_certificate_is_checked_before_the_password_go
         )
     assert (found.ok, found.how) == (False, "untrusted")
     assert "self" in found.why
+
+
+def pop3(*capabilities: bytes) -> Act:
+    return saying(b"+OK hi", b"\r\n".join([b"+OK", *capabilities, b"."]), b"+OK bye")
+
+
+@pytest.mark.issue("4.1 a pair without a canary is probed by banner EHLO STARTTLS CAPABILITY")
+def test_without_an_account_it_goes_as_far_as_a_stranger_may(tmp_path: Path) -> None:
+    with working(tmp_path) as want:
+        stranger = want._replace(recipient="", tls="offered")
+        found = [probe(stranger._replace(service=service), 5) for service in ("smtp", "submission")]
+    assert [(each.ok, each.expires is not None) for each in found] == [(True, True)] * 2, found
+    assert asked(imap_server(b"NO"), "imap", tls="offered").ok
+    assert asked(pop3(b"UIDL"), "pop3").ok
+    assert asked(saying(b"220 hi", b"250 me", b"250 ok", b"221 bye"), "smtp", recipient="", tls="offered").ok
+    late = asked(saying(b"220 hi", b"250 me", b"421 4.3.2 full"), "smtp", recipient="", tls="offered")
+    assert (late.ok, late.how) == (False, "temporary")
+
+
+@pytest.mark.parametrize("service", ["submission", "imap", "pop3"])
+def test_no_password_is_sent_where_tls_is_only_taken_when_offered(service: str) -> None:
+    act = {
+        "submission": saying(b"220 hi", b"250-me\r\n250 AUTH PLAIN", b"235 in"),
+        "imap": imap_server(b"OK"),
+        "pop3": pop3(b"USER"),
+    }[service]
+    found = asked(act, service, tls="offered", user="u", password="p")
+    assert (found.ok, found.why) == (False, "it doesn't offer STARTTLS"), found

@@ -206,7 +206,7 @@ class Site:
         self.sessions: list[MemorySession] = []
         self.error: MailmirrorError | Exception | None = None
 
-    def connect(self, pair: Pair, on_event: object = None) -> MemorySession:
+    def connect(self, pair: Pair, on_event: object = None, suspect: object = None) -> MemorySession:
         if self.error:
             raise self.error
         self.sessions.append(MemorySession(pair, self.worlds[pair.name]))

@@ -106,6 +106,14 @@ def test_a_second_daemon_on_the_same_state_directory_doesn_t_start(tmp_path: Pat
         assert it.ask("status")["pairs"][0]["pair"] == "org"
 
 
+@pytest.mark.issue("4.1 a replication-only pair is unchanged")
+def test_a_pair_that_only_replicates_isnt_looked_at(tmp_path: Path) -> None:
+    with running(tmp_path, "org") as (it, _):
+        assert "health" not in it.ask("status")["pairs"][0]
+        names = [thread.name for thread in threading.enumerate()]
+        assert not [name for name in names if name.startswith(("observer", "health", "references"))]
+
+
 def test_a_snapshot_is_written_when_something_changes(tmp_path: Path) -> None:
     with running(tmp_path, "org"):
         until(lambda: (snapshot.read(tmp_path / "state", "org") or {}).get("link") == "live")

@@ -110,13 +110,13 @@ def test_observers_that_dont_answer_saw_nothing() -> None:
 @pytest.mark.issue("4.1 a dead service is restarted first where mm_restart says so")
 def test_the_cheaper_remedy_comes_first() -> None:
     no_imap = {**WELL, "imap": "refused"}
-    facts = replace(FACTS, alive=True, may_restart=True)
+    facts = replace(FACTS, alive=True, restartable=ESSENTIAL)
     story = Story(facts).go(10, controller=no_imap, itself=no_imap)
     assert judged(story) == (Level.DOWN, Analysis.SERVICES_DOWN, Remedy.RESTART)
     story.facts = replace(facts, restarts=2)
     assert judged(story) == (Level.DOWN, Analysis.SERVICES_DOWN, Remedy.FAILOVER)
     assert "restarted 2 times" in story.verdict.evidence
-    story.facts = replace(facts, may_restart=False)
+    story.facts = replace(facts, restartable=frozenset(("smtp",)))
     assert story.verdict.remedy is Remedy.FAILOVER
 
 
@@ -127,7 +127,9 @@ def test_the_cheaper_remedy_comes_first() -> None:
 )
 def test_a_full_disk_moves_nobody_to_a_full_mirror(there: tuple[float, float] | None, remedy: Remedy) -> None:
     mirror = () if there is None else (Disk("/var/vmail", *there),)
-    facts = replace(FACTS, alive=True, disks=(Disk("/var/vmail", 0.0, 0.9),), mirror_disks=mirror, may_restart=True)
+    facts = replace(
+        FACTS, alive=True, disks=(Disk("/var/vmail", 0.0, 0.9),), mirror_disks=mirror, restartable=ESSENTIAL
+    )
     later = {**WELL, "smtp": "temporary", "submission": "temporary"}
     story = Story(facts).go(10, controller=later, witness=later)
     assert judged(story) == (Level.DOWN, Analysis.DISK_FULL, remedy)

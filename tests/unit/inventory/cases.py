@@ -136,6 +136,18 @@ CASES: dict[str, str | bytes] = {
     + "        three.example.org: {mm_place: archive, mm_fence: [{agent: fence_apc, parameters: {ip: 192.0.2.1}}]}\n",
     "on and off are alike": with_host("mm_fence: [{exec: {switch_off: [a], status: [b], says_off: x, says_on: x}}]"),
     "a lease without a witness": with_vars("mm_lease: {ttl: 8s}"),
+    "how health is looked at": with_vars(
+        "mm_services: {smtp: postfix}",
+        "mm_probe: {interval: 0s, fall: 1, services: [imaps]}",
+        "mm_ports: {imap: 70000, sieve: 4190}",
+        "mm_canary: {address: canary, password: hunter2}",
+        'mm_references: [ns.example.org:53, 192.0.2.1, "[2001:db8::1]:53"]',
+    ),
+    "health that can't be": with_vars(
+        "mm_services: {smtp: postfix}",
+        "mm_canary: {address: c@example.org, password: {file: /etc/c}}",
+        "mm_restart: {services: [imap]}",
+    ),
     "two daemons": TWO_PAIRS.replace("[/var/vmail]\n", "[/var/vmail]\n        mm_listen: 127.0.0.1:1\n", 1)
     .replace("one.", "eins.", 1)
     .replace("two.", "zwei.", 1),

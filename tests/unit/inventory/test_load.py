@@ -131,6 +131,10 @@ def test_what_this_version_does_not_use_is_named() -> None:
     text = with_vars("mm_mode: observe", "mm_lease: {}", "mm_windows: []") + "        wit: {mm_place: witness}\n"
     text += "        vault: {mm_place: archive}\n"
     assert read(text).inventory.not_used == ("pair: host vault (archive)", "pair: mm_mode", "pair: mm_windows")
+    lone = text.replace("mm_lease: {}", "mm_audit: 1h")
+    assert "pair: host wit (witness)" in read(lone).inventory.not_used
+    looks = lone.replace("mm_mode: observe", "mm_services: {imap: dovecot}")
+    assert "pair: host wit (witness)" not in read(looks).inventory.not_used, "a witness looks at services"
 
 
 @pytest.mark.issue("2.2 connection local and ssh at either end")

@@ -9,9 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.errors import UsageError
+from orchestrator.health.report import Glance, Letter, ObserverHealth, PairHealth, PlaceHealth, Vitals
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally, Waiting
 from orchestrator.telemetry import METRICS
 from orchestrator.web.metrics import Metrics, Told, samples
+from orchestrator.web.vitals import of_health
 
 SECRET = "someone@example.org"
 
@@ -43,7 +45,7 @@ def stand() -> Told:
 
 
 def scrape(address: str = "127.0.0.1:0") -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    metrics = Metrics(address, stand)
+    metrics = Metrics(address, stand, healths)
     try:
         host = "[::1]" if "::1" in address else "127.0.0.1"
         with urllib.request.urlopen(f"http://{host}:{metrics.port}/metrics", timeout=5) as answer:
@@ -83,8 +85,39 @@ def test_what_isn_t_known_is_no_zero() -> None:
     assert seen["mailmirror_link_up", host] == 0
 
 
+def healths() -> list[PairHealth]:
+    glances = [
+        Glance("witness", "imap", "timeout", SECRET, 3.0, 100.0, True, 4),
+        Glance("controller", "imap", "", "", 0.02, 100.0, False, 0),
+    ]
+    vitals = Vitals(100.0, [("/home/someone", 0.4, False), ("/v", 0.25, False), ("/x", None, None)], 3, 90.0, 0.1, True)
+    primary = PlaceHealth(
+        "primary", "mail1", True, "SUSPECT", 95.0, evidence=[SECRET], glances=glances, certificates={"imap": 2e9},
+        vitals=vitals, canary=Letter(99.0, "", "", 0.7, 0, 99.0),
+    )  # fmt: skip
+    observers = [ObserverHealth("witness", "wit", True, True), ObserverHealth("archive", "vault", False)]
+    return [PairHealth("org", 100.0, places=[primary, PlaceHealth("mirror", "mail2")], observers=observers)]
+
+
+@pytest.mark.issue("4.1 metrics of health: level, probes, canary, certificate, disk, queue")
+def test_health_is_in_the_metrics_and_what_isnt_known_is_left_out() -> None:
+    made = {(name, labels): value for name, labels, value in of_health(healths())}
+    levels = {labels[1:]: value for (name, labels), value in made.items() if name == "mailmirror_health_level"}
+    assert [labels for labels, value in levels.items() if value] == [("primary", "SUSPECT"), ("mirror", "UNKNOWN")]
+    look = ("org", "witness", "primary", "imap")
+    assert made["mailmirror_probe_success", look] == 0 and made["mailmirror_probe_duration_seconds", look] == 3.0
+    primary, mirror = ("org", "primary"), ("org", "mirror")
+    assert made["mailmirror_canary_rtt_seconds", primary] == 0.7
+    assert made["mailmirror_certificate_expiry_timestamp_seconds", (*primary, "imap")] == 2e9
+    assert (made["mailmirror_disk_free_ratio", primary], made["mailmirror_queue_letters", primary]) == (0.25, 3)
+    assert made["mailmirror_queue_oldest_timestamp_seconds", primary] == 90.0
+    assert made["mailmirror_observer_up", ("org", "archive")] == 0
+    assert [name for name, labels in made if labels == mirror] == []
+    assert not [labels for _, labels in made if "someone" in str(labels)]
+
+
 def test_every_sample_is_of_a_listed_metric_with_its_labels_and_every_metric_has_one() -> None:
-    made = list(samples(*stand()))
+    made = [*samples(*stand()), *of_health(healths())]
     assert {name for name, _, _ in made} == METRICS.keys()
     assert all(len(labels) == len(METRICS[name].labels) for name, labels, _ in made)
 
