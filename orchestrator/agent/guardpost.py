@@ -17,7 +17,7 @@ import secrets
 import select
 import socket
 import sys
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import datagram, guard, marker, register
 from .gate import Gate, boottime
@@ -124,7 +124,7 @@ class Post:
         self.keeper = Keeper(settings, guard.posture(self.mind))
         self.hands = Hands(settings, state)
         self._udp = _udp(settings.listen, settings.port)
-        self._local = _listening(os.path.join(run, SOCKET))
+        self._local = _listening(run)
         self._calls: Dict[int, Tuple[socket.socket, bytes, float]] = {}
         self._aged = boottime()
         self._told = ""
@@ -337,13 +337,24 @@ def _udp(listen: str, port: int) -> socket.socket:
     return udp
 
 
-def _listening(path: str) -> socket.socket:
-    if os.path.exists(path):
-        os.unlink(path)
+@contextlib.contextmanager
+def socket_in(run: str) -> Iterator[str]:
+    """A path of the guard's socket, short enough for any directory (unix(7): 107 bytes at most)."""
+    directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{SOCKET}"
+    finally:
+        os.close(directory)
+
+
+def _listening(run: str) -> socket.socket:
     local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        local.bind(path)
+        with socket_in(run) as path:
+            if os.path.exists(path):
+                os.unlink(path)
+            local.bind(path)
     finally:
         os.umask(mask)
     local.listen(16)

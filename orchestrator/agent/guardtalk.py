@@ -20,8 +20,8 @@ import socket
 import sys
 from typing import Any, Dict, List, Optional
 
-from . import VERSION, address, gate, register, settings
-from .guardpost import SOCKET, Post, say
+from . import VERSION, address, gate, guardpost, register, settings
+from .guardpost import Post, say
 from .hands import POSTFIX
 from .serve import Fault
 from .settings import RUN, STATE
@@ -38,7 +38,8 @@ def ask(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Dict[st
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as call:
             call.settimeout(within)
-            call.connect(os.path.join(run, SOCKET))
+            with guardpost.socket_in(run) as path:
+                call.connect(path)
             call.sendall(json.dumps(head).encode() + b"\n")
             with call.makefile("rb") as heard:
                 answer: Dict[str, Any] = json.loads(heard.readline() or b"{}")

@@ -91,7 +91,7 @@ def seconds_of_a_whole_story(out: str) -> int:
 
 @pytest.mark.issue("2.7 make demo")
 @pytest.mark.issue("2.7 cut the link and heal it")
-@pytest.mark.issue("4.5 make demo shows DNS flipping on its embedded site")
+@pytest.mark.issue("4.5 make demo shows a lease running out and DNS flipping on its embedded site")
 def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(place: Path) -> None:
     with demo(place, "--seed", "7") as process:
         out, err = process.communicate(timeout=PATIENCE)
