@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,12 +29,19 @@ def watched() -> Iterator[Site]:
 
 @pytest.mark.issue("4.1 health runs by itself")
 def test_a_healthy_pair_is_told_as_one_with_all_that_was_seen(watched: Site) -> None:
-    found = until(lambda: (p := place(watched))["canary"] and p["vitals"]["disks"] and p, within=20, what="all is told")
+
+    def told_in_full() -> dict[str, Any] | None:
+        found = place(watched)
+        return found if found["canary"] and found["vitals"]["disks"] and len(found["glances"]) == 6 else None
+
+    found = until(told_in_full, within=30, what="both have looked, and all is told")
+    assert found is not None
     assert found["evidence"] == []
     seen = {(each["observer"], each["service"], each["how"]) for each in found["glances"]}
     assert seen == {(who, what, "") for who in ("controller", "witness") for what in ("smtp", "submission", "imap")}
     assert (found["canary"]["how"], found["vitals"]["letters"] is not None) == ("", True)
     until(lambda: place(watched, "mirror")["level"] == "HEALTHY", what="its passive Postfix takes letters")
+    until(lambda: all(each["connected"] for each in status(watched)["health"]["observers"]), within=30, what="all look")
     told = status(watched)["health"]
     assert {each["name"]: each["connected"] for each in told["observers"]} == dict.fromkeys(
         ("controller", "primary", "witness"), True
