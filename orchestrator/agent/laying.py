@@ -33,6 +33,7 @@ LEDGER = "laid.json"
 TABLES = "mailmirror"
 """How the names of the gate's nftables tables begin."""
 READY_WITHIN = 30.0
+UNTIDIED = f"/run/systemd/system/{unitfiles.UNIT}.d"
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -292,6 +293,8 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
         what = "is the active one" if role(settings) == marker.ACTIVE else "may be the active one: nothing here says"
         raise Fault("active", f"this host {what}", "Say its name with --active to take the guard off all the same.")
     told: List[str] = []
+    if [path for path in _ledger()["paths"] if path.endswith(unitfiles.DROP_IN) and _unlink(path)]:
+        units.reload()  # before the guard is stopped: what is started meanwhile would start it again
     _stop_guard(settings, keep_addresses=serves)
     _open_gate()
     stopped: List[str] = []
@@ -304,6 +307,7 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     if job["markers"]:
         told += _remove_markers(settings.get("stores", ()))
     removed = _remove_files()
+    shutil.rmtree(UNTIDIED, ignore_errors=True)  # an installer that was killed may have left it
     units.reload()
     return {"removed": removed, "stopped": stopped, "told": told}
 
@@ -325,14 +329,13 @@ def _stop_guard(settings: Mapping[str, Any], keep_addresses: bool) -> None:
 @contextlib.contextmanager
 def _untidied() -> Iterator[None]:
     """Meanwhile the guard's end leaves the addresses where they are; the next one decides, or nobody minds them."""
-    directory = f"/run/systemd/system/{unitfiles.UNIT}.d"
-    os.makedirs(directory, 0o755, exist_ok=True)
-    replace(f"{directory}/mailmirror-untidied.conf", b"[Service]\nExecStopPost=\n", 0o644)
+    os.makedirs(UNTIDIED, 0o755, exist_ok=True)
+    replace(f"{UNTIDIED}/mailmirror-untidied.conf", b"[Service]\nExecStopPost=\n", 0o644)
     units.reload()
     try:
         yield
     finally:
-        shutil.rmtree(directory)
+        shutil.rmtree(UNTIDIED)
         units.reload()
 
 
