@@ -50,6 +50,7 @@ class Keeper:
         self._nft: Optional[Nft] = None
         self._gate: Optional[Gate] = None
         self._set, self._looked = NEVER, 0.0
+        self.resumed = NEVER
         if settings.witness or not settings.served:
             return
         try:
@@ -59,7 +60,7 @@ class Keeper:
                 self._gate.lay(opened=True)
                 self._set = ALWAYS
             else:
-                self._set = self._gate.resume()
+                self._set = self.resumed = self._gate.resume()
         except (Missing, Refused) as error:
             self.weak = str(error)
             say(f"no gate in the kernel: {error}")
@@ -122,6 +123,7 @@ class Post:
         self.mind = guard.began(settings.rules, known, marker.boot_id(), boottime())
         register.keep(state, self.mind.register)
         self.keeper = Keeper(settings, guard.posture(self.mind))
+        self._left = self.keeper.resumed
         self.hands = Hands(settings, state)
         self._udp = _udp(settings.listen, settings.port)
         self._local = _listening(run)
@@ -206,7 +208,7 @@ class Post:
     # --- what follows from the state ----------------------------------------------------------------------------------
 
     def _act(self, now: float) -> None:
-        posture = guard.posture(self.mind)
+        posture = self._posture()
         active = self.settings.fixed.get(self.mind.register.active)
         relay = active if posture.role == "passive" else None
         self.keeper.follow(posture, relay, self.hands.queues, now)
@@ -216,6 +218,15 @@ class Post:
         if told != self._told:
             self._told = told
             say(f"epoch {self.mind.register.epoch}: {told}")
+
+    def _posture(self) -> Posture:
+        """What this place may do. Until a guard that was started anew has its first grant, what the one before left
+        open in the kernel counts: it was granted, and in this epoch, for else the register wouldn't name this place.
+        """
+        posture = guard.posture(self.mind)
+        if posture.role != "active" or posture.serves_until >= self._left:
+            return posture
+        return posture._replace(serves_until=self._left, why="by the lease, as it was granted before the guard's start")
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -263,7 +274,7 @@ class Post:
 
     def status(self, now: float) -> Dict[str, Any]:
         """What people and the controller are told; times are seconds from now, None: without an end."""
-        posture, kept = guard.posture(self.mind), self.mind.register
+        posture, kept = self._posture(), self.mind.register
         left = None if posture.serves_until == ALWAYS else max(0.0, posture.serves_until - now)
         return {
             "pair": self.settings.pair,

@@ -12,12 +12,13 @@ mirror's stores. A key that is another one is never replaced.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import VERSION, address, marker, posture, register, unitfiles, units
 from .posture import STATE, replace, settle
@@ -32,6 +33,7 @@ LEDGER = "laid.json"
 TABLES = "mailmirror"
 """How the names of the gate's nftables tables begin."""
 READY_WITHIN = 30.0
+UNTIDIED = f"/run/systemd/system/{unitfiles.UNIT}.d"
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -263,7 +265,8 @@ def _run_guard(changed: bool) -> Any:
         return None
     began = time.monotonic()
     words = ["systemctl", "restart", unitfiles.UNIT]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=_within(), check=False)
+    with _untidied():
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_within(), check=False)
     if done.returncode:
         log = subprocess.run(
             ["journalctl", "--no-pager", "-n", "10", "-o", "cat", "-u", unitfiles.UNIT],
@@ -290,6 +293,8 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
         what = "is the active one" if role(settings) == marker.ACTIVE else "may be the active one: nothing here says"
         raise Fault("active", f"this host {what}", "Say its name with --active to take the guard off all the same.")
     told: List[str] = []
+    if [path for path in _ledger()["paths"] if path.endswith(unitfiles.DROP_IN) and _unlink(path)]:
+        units.reload()  # before the guard is stopped: what is started meanwhile would start it again
     _stop_guard(settings, keep_addresses=serves)
     _open_gate()
     stopped: List[str] = []
@@ -302,6 +307,7 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     if job["markers"]:
         told += _remove_markers(settings.get("stores", ()))
     removed = _remove_files()
+    shutil.rmtree(UNTIDIED, ignore_errors=True)  # an installer that was killed may have left it
     units.reload()
     return {"removed": removed, "stopped": stopped, "told": told}
 
@@ -309,22 +315,28 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
 def _stop_guard(settings: Mapping[str, Any], keep_addresses: bool) -> None:
     """Stop it, and let what it does at its end not take the users' address from a host that goes on serving."""
     [guard] = units.look([unitfiles.UNIT])
-    directory = f"/run/systemd/system/{unitfiles.UNIT}.d"
-    if guard.there and keep_addresses:
-        os.makedirs(directory, 0o755, exist_ok=True)
-        replace(f"{directory}/leave.conf", b"[Service]\nExecStopPost=\n", 0o644)
-        units.reload()
     stood = [(plain, where) for plain, where in settings.get("addresses", ()) if _stands(plain, where)]
-    try:
+    with _untidied() if guard.there and keep_addresses else contextlib.nullcontext():
         if guard.there and (proof := units.stop([unitfiles.UNIT], _within())).state != posture.DONE:
             raise Fault("guard-up", "; ".join(proof.why), "Stop it by hand: systemctl stop " + unitfiles.UNIT)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     for plain, where in stood:
         if keep_addresses and not _stands(plain, where):
             address.add(plain, where, quick=True)
         elif not keep_addresses:
             address.remove(plain, where)
+
+
+@contextlib.contextmanager
+def _untidied() -> Iterator[None]:
+    """Meanwhile the guard's end leaves the addresses where they are; the next one decides, or nobody minds them."""
+    os.makedirs(UNTIDIED, 0o755, exist_ok=True)
+    replace(f"{UNTIDIED}/mailmirror-untidied.conf", b"[Service]\nExecStopPost=\n", 0o644)
+    units.reload()
+    try:
+        yield
+    finally:
+        shutil.rmtree(UNTIDIED)
+        units.reload()
 
 
 def _stands(plain: str, where: str) -> bool:

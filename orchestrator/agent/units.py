@@ -130,14 +130,19 @@ def _proof(names: Sequence[str], good: Callable[[Unit], bool], otherwise: str) -
 
 
 def stop(names: Sequence[str], within: float = WITHIN) -> Proof:
-    """Stop them all, sockets first, so that no client starts a service again. Idempotent; waits `within` seconds."""
-    running = [unit.name for unit in look(names) if unit.there and not unit.stopped]
-    if running:
-        _systemctl("stop", "--no-block", "--", *sorted(running, key=lambda name: not name.endswith(".socket")))
+    """Stop them all, sockets first, so that no client starts a service again. Idempotent; waits `within` seconds.
+
+    One that comes back meanwhile, because a unit that wants it was started, is stopped again.
+    """
     deadline = time.monotonic() + within
-    while (found := stopped(names)).state == NOT_DONE and time.monotonic() < deadline:
+    while True:
+        running = [unit for unit in look(names) if unit.there and not unit.stopped]
+        again = sorted((unit.name for unit in running if not unit.busy), key=lambda name: not name.endswith(".socket"))
+        if again:
+            _systemctl("stop", "--no-block", "--", *again)
+        if not running or time.monotonic() >= deadline:
+            return stopped(names)
         time.sleep(EVERY)
-    return found
 
 
 def start(names: Sequence[str], within: float = WITHIN) -> Proof:
@@ -149,18 +154,30 @@ def start(names: Sequence[str], within: float = WITHIN) -> Proof:
     if masked := [unit.name for unit in units if unit.load == "masked"]:
         raise Fault("masked", f"{', '.join(masked)} can't start: masked", "Unmask it first (systemctl unmask).")
     mine = [unit.name for unit in units if _is_started(unit, names)]
-    if mine:
-        _systemctl("start", "--no-block", "--", *mine)
+    at_rest = {name for unit in units if unit.active != "active" for name in (unit.name, _starter(unit.name))}
+    if down := [name for name in mine if name in at_rest]:
+        _systemctl("start", "--no-block", "--", *down)
+    watched = [unit.name for unit in units if unit.name in mine or "@" in unit.name]
     deadline = time.monotonic() + within
-    while any(unit.busy for unit in look(mine)) and time.monotonic() < deadline:
+    while any(unit.busy for unit in look(watched)) and time.monotonic() < deadline:
         time.sleep(EVERY)
-    return _proof(mine, lambda unit: unit.active == "active", "doesn't run")
+    return _proof(watched, lambda unit: _runs(unit, unit.name in mine), "doesn't run")
+
+
+def _runs(unit: Unit, was_asked: bool) -> bool:
+    """An instance that its own service doesn't start (Debian 13: Postfix is `postfix.service` itself) needn't run."""
+    return unit.active == "active" or (not was_asked and unit.active == "inactive" and unit.result == "success")
 
 
 def _is_started(unit: Unit, names: Sequence[str]) -> bool:
     if unit.name.endswith(".socket"):
         return unit.enabled.startswith("enabled")
-    return "@" not in unit.name or unit.name.partition("@")[0] + ".service" not in names
+    return "@" not in unit.name or _starter(unit.name) not in names
+
+
+def _starter(name: str) -> str:
+    """The unit that starts an instance, as Debian 12 has it for Postfix."""
+    return name.partition("@")[0] + ".service" if "@" in name else name
 
 
 def mask(names: Sequence[str]) -> Proof:
