@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import ruleset
 from .lease import ALWAYS
@@ -52,11 +52,13 @@ class Gate:
     def __init__(self, ports: Ports, run: Run, clock: Callable[[], float] = boottime) -> None:
         self.ports = ports
         self._run, self._clock = run, clock
+        self._laid: List[str] = []  # the tables as they were listed when this had laid them
 
     def lay(self, ports: Optional[Ports] = None, *, opened: bool = False) -> None:
         """Both tables anew, shut or open without an end, with other ports if they are given. Raises Refused."""
         self.ports = ports or self.ports
         self._run("".join(ruleset.laid(each, self.ports, owned=each == OWNED, opened=opened) for each in TABLES))
+        self._laid = [self._listed(table) for table in TABLES]
 
     def resume(self) -> float:
         """Both tables stand afterwards, open as long as the plain one was left by a guard of this boot that ended in
@@ -101,9 +103,9 @@ class Gate:
         return self._left(TABLE)
 
     def stands(self) -> bool:
-        """Whether both tables are there with all their rules."""
+        """Whether both tables are as this has laid them, to the rule."""
         try:
-            return all(self._rules(table) == RULES + bool(self.ports.relay) for table in TABLES)
+            return [self._listed(table) for table in TABLES] == self._laid
         except Refused:
             return False
 
@@ -123,8 +125,9 @@ class Gate:
                 return float(timed["expires"]) if "expires" in timed else ALWAYS
         return None
 
-    def _rules(self, table: str) -> int:
-        return sum("rule" in part for part in json.loads(self._run(f"list table inet {table}"))["nftables"])
-
-
-RULES = 6
+    def _listed(self, table: str) -> str:
+        """A table but for what its sets hold; with the handles, which a rule that was put back doesn't have again."""
+        parts = json.loads(self._run(f"list table inet {table}"))["nftables"]
+        for part in parts:
+            part.get("set", {}).pop("elem", None)
+        return json.dumps(parts)

@@ -231,6 +231,62 @@ def test_a_passive_place_takes_mail_and_hands_it_to_the_active_alone(far: Far) -
         assert b"ConnectionRefusedError" in refused.value.stderr or b"ConnectionReset" in refused.value.stderr
 
 
+def test_a_redirected_port_is_judged_by_the_port_that_the_client_asked_for(far: Far) -> None:
+    far.nft("add table ip site")
+    far.nft("add chain ip site turns { type nat hook prerouting priority -100 ; }")
+    far.nft("add rule ip site turns tcp dport 143 redirect to :8080")
+    try:
+        assert [far.state(port) for port in (143, 8080)] == [SHUT, OPEN]
+        assert far.tell("open", 2.0) is True
+        with far.connect() as there, far.connect() as late:
+            late.sendall(b"2.5\n")
+            until_shut(there)
+            late.settimeout(1.5)
+            with pytest.raises((TimeoutError, ConnectionError)):
+                raise ConnectionError(late.recv(10))
+    finally:
+        far.nft("delete table ip site")
+
+
+def test_no_other_firewall_lets_pass_what_is_shut(far: Far) -> None:
+    far.nft("add table inet site")
+    try:
+        for hook, priority in (("input", -300), ("input", 300), ("output", -300), ("output", 300)):
+            chain = f"{hook}{abs(priority)}{'late' if priority > 0 else ''}"
+            far.nft(f"add chain inet site {chain} {{ type filter hook {hook} priority {priority} ; policy accept ; }}")
+            far.nft(f"add rule inet site {chain} accept")
+        assert far.state() == SHUT
+    finally:
+        far.nft("delete table inet site")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "flush table inet mailmirror_gate",
+        "add table inet mailmirror_gate { flags dormant ; }",
+        "insert rule inet mailmirror_gate leaves accept",
+    ],
+)
+def test_a_foreign_change_of_the_plain_table_opens_nothing_and_is_noticed(far: Far, change: str) -> None:
+    assert far.tell("stands")
+    far.nft(change)
+    assert far.state() == SHUT and not far.tell("stands")
+    far.tell("lay")
+    assert far.tell("stands") and far.state() == SHUT
+
+
+def test_a_renewal_cuts_nobody_and_may_shorten(far: Far) -> None:
+    assert far.tell("open", 3.0) is True
+    began = time.monotonic()
+    with far.connect() as there:
+        while time.monotonic() - began < 4.0:
+            assert far.tell("open", 3.0) is True
+            assert ask(there) == b"yes\n"
+    assert far.tell("open", 0.3) is True
+    until(lambda: far.state() == SHUT, within=5.0)
+
+
 def test_removed_it_leaves_no_table(far: Far) -> None:
     far.tell("remove")
     assert "mailmirror" not in far.nft("list ruleset")
