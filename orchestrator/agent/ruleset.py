@@ -54,8 +54,8 @@ class Ports(NamedTuple):
     relay: Optional[str] = None
 
 
-def laid(table: str, ports: Ports, *, owned: bool, opened: bool) -> str:
-    """The table anew, shut or open without an end, in place of one that stands."""
+def laid(table: str, ports: Ports, *, owned: bool, opened: bool, milliseconds: Optional[int] = None) -> str:
+    """The table anew, shut or open for so long or without an end, in place of one that stands."""
     relay = ""
     if ports.relay:
         family = "ip6" if ":" in ports.relay else "ip"
@@ -64,7 +64,7 @@ def laid(table: str, ports: Ports, *, owned: bool, opened: bool) -> str:
         table=table, open=OPEN, ticket=TICKET, served=_list(ports.served), deliveries=_list(ports.deliveries),
         asked=f"meta l4proto tcp ct status dnat ct original proto-dst {{ {_list(ports.served)} }}",
         relay=relay, flags=_OWNER if owned else "", flag_line="flags owner;" if owned else "",
-        element="elements = { tcp };" if opened else "",
+        element=f"elements = {{ tcp{_timeout(milliseconds)} }};" if opened else "",
     )  # fmt: skip
 
 
@@ -75,11 +75,13 @@ def ticket(table: str, milliseconds: int) -> str:
 
 def opened(table: str, milliseconds: Optional[int]) -> str:
     """Open for so long from the commit on, or without an end; and only if the ticket is still there."""
-    end = "" if milliseconds is None else f" timeout {milliseconds}ms"
-    return (
-        f"delete element inet {table} {TICKET} {{ tcp }}\n"
-        f"flush set inet {table} {OPEN}\nadd element inet {table} {OPEN} {{ tcp{end} }}\n"
-    )
+    element = f"add element inet {table} {OPEN} {{ tcp{_timeout(milliseconds)} }}\n"
+    return f"{spent(table)}flush set inet {table} {OPEN}\n{element}"
+
+
+def spent(table: str) -> str:
+    """Takes the ticket; a transaction that has this fails whole when it has run out."""
+    return f"delete element inet {table} {TICKET} {{ tcp }}\n"
 
 
 def shut(table: str) -> str:
@@ -89,6 +91,10 @@ def shut(table: str) -> str:
 def gone(table: str, *, owned: bool) -> str:
     """Removes the table, also when there is none."""
     return f"add table inet {table} {_OWNER if owned else ''}\ndelete table inet {table}\n"
+
+
+def _timeout(milliseconds: Optional[int]) -> str:
+    return "" if milliseconds is None else f" timeout {milliseconds}ms"
 
 
 def _list(ports: Tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.agent.gate import boottime
+from tests.lab import generation
 from tests.lab.waiting import until
-from tests.support import image, require
+from tests.support import image, require, seeds
 from tests.support.netns import Network
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gate")]
@@ -49,20 +52,29 @@ class Far:
             self.server.stdout.readline()
         self.start()
 
-    def start(self) -> None:
-        words = ["python3", "-m", "tests.lab.gatekeeper"]
+    def start(self, *before: str) -> None:
+        """`before`: a program that starts it. It enters no pid namespace: what is stopped must be the keeper itself."""
+        words = ["nsenter", f"--target={self.root.pid}", "--mount", "--net", "--", "env", "-C", "/opt", *before]
+        words += ["python3", "-B", "-m", "tests.lab.gatekeeper"]
         pipe = subprocess.PIPE
-        self.keeper = self.root.run(words, cwd="/opt", stdin=pipe, stdout=pipe, text=True)
+        self.keeper = subprocess.Popen(words, env={"PATH": image.PATH}, stdin=pipe, stdout=pipe, text=True)
 
     def tell(self, method: str, argument: Any = None, stall: list[float] | None = None) -> Any:
-        assert self.keeper.stdin is not None and self.keeper.stdout is not None
+        self.order(method, argument, stall)
+        return self.answer()
+
+    def order(self, method: str, argument: Any = None, stall: list[float] | None = None) -> None:
+        assert self.keeper.stdin is not None
         self.keeper.stdin.write(json.dumps([method, argument, stall]) + "\n")
         self.keeper.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.keeper.stdout is not None
         return json.loads(self.keeper.stdout.readline())
 
     def dies(self) -> None:
         self.keeper.kill()
-        self.keeper.wait()
+        self.keeper.communicate()
 
     def state(self, port: int = 143) -> str:
         """What a client finds at a port."""
@@ -92,9 +104,12 @@ def ask(there: socket.socket, seconds: float = 0) -> bytes:
 def host() -> Iterator[Far]:
     require.root()
     checkout = Path(__file__).resolve().parents[2]
-    with Network() as net, image.Root(binds=[(checkout, "/opt")], net=net.path) as root:
+    binds, packages = [(checkout, "/opt")], generation.PACKAGES
+    with Network() as net, image.Root(binds=binds, net=net.path, packages=packages) as root:
         net.check(["ip", "link", "set", "lo", "up"])
-        yield Far(root, net)
+        far = Far(root, net)
+        yield far
+        far.dies()
 
 
 @pytest.fixture
@@ -148,6 +163,42 @@ def test_a_renewal_that_stands_still_at_any_point_opens_nothing_after_its_deadli
     assert far.tell("open", 5.0) is True and far.state() == OPEN, "the next one does"
 
 
+@pytest.mark.issue(
+    "4.2 the lab stopping nft and the guard at every point of a renewal: inside nftables, before a commit"
+)
+@pytest.mark.parametrize("commit", [2, 3], ids=["of the ticket", "of the opening"])
+def test_a_renewal_that_stands_still_inside_nftables_opens_nothing(far: Far, commit: int) -> None:
+    """The system call that commits is held for 1.5 s by strace, half a second beyond the deadline. 1 lays."""
+    far.tell("remove")
+    far.dies()
+    delay = f"inject=sendmsg:delay_enter=1500000:when={commit}"
+    far.start("strace", "-qq", "-o", "/dev/null", "-e", "trace=sendmsg", "-e", delay)
+    far.tell("lay")
+    began = time.monotonic()
+    assert far.tell("open", 1.0) is False
+    assert time.monotonic() - began > 1.4, "the commit was held"
+    assert far.tell("left") is None and far.state() == SHUT
+    assert far.tell("open", 5.0) is True and far.state() == OPEN, "the next one does"
+    far.keeper.communicate("")  # strace wouldn't take the keeper with it
+
+
+@pytest.mark.issue("4.2 the lab stopping nft and the guard at every point of a renewal: wherever it was")
+def test_a_guard_that_is_stopped_wherever_it_was_opens_nothing_after_its_deadline(far: Far) -> None:
+    dice = random.Random(seeds.drawn("stopped_wherever"))
+    for _ in range(6):
+        moment, deadline = dice.uniform(0, 0.002), boottime() + 0.5
+        far.order("open_until", deadline)
+        time.sleep(moment)
+        far.keeper.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(max(0.0, deadline + 0.5 - boottime()))
+            assert far.state() == SHUT, f"stopped after {moment * 1000:.2f} ms"
+        finally:
+            far.keeper.send_signal(signal.SIGCONT)
+        far.answer()
+        assert far.tell("left") is None and far.state() == SHUT
+
+
 @pytest.mark.issue("4.2 a commit later than the ticket fails whole")
 def test_a_commit_that_comes_later_than_the_ticket_changes_nothing_though_the_deadline_is_far(far: Far) -> None:
     assert far.tell("open", 60.0, [2, 0.6, 0.0]) is False
@@ -185,6 +236,19 @@ def test_a_foreign_flush_takes_one_table_and_the_other_still_holds(far: Far) -> 
     with far.connect() as there:
         until_shut(there)
     assert far.state() == SHUT, "the table that the guard owns ends it too"
+
+
+def test_tables_that_went_while_it_was_open_are_laid_again_and_nobody_is_cut_off(far: Far) -> None:
+    assert far.tell("lay_open", 3.0) is True and far.tell("stands")
+    with far.connect() as there:
+        far.nft("flush ruleset")
+        assert ask(there) == b"yes\n" and not far.tell("stands")
+        began = time.monotonic()
+        assert far.tell("lay_open", 2.0) is True and far.tell("stands")
+        assert ask(there) == b"yes\n"
+        assert until_shut(there) - began < 2.6
+    assert far.tell("lay_open", 60.0, [2, 0.6, 0.0]) is False, "later than its ticket"
+    assert far.tell("left") is None and far.state() == SHUT
 
 
 @pytest.mark.issue("4.2 only both tables gone at once open the gate")
@@ -281,7 +345,7 @@ def test_a_renewal_cuts_nobody_and_may_shorten(far: Far) -> None:
     began = time.monotonic()
     with far.connect() as there:
         while time.monotonic() - began < 4.0:
-            assert far.tell("open", 3.0) is True
+            far.tell("open", 3.0)
             assert ask(there) == b"yes\n"
     assert far.tell("open", 0.3) is True
     until(lambda: far.state() == SHUT, within=5.0)
