@@ -66,8 +66,8 @@ class Gate:
         """
         left = self.plain_left()
         until = self._clock() + (left or 0.0)
-        self.lay()
-        if left is None or not self.open_until(until):
+        if left is None or not self.lay_open(until):
+            self.lay()
             return -math.inf
         return until
 
@@ -94,7 +94,7 @@ class Gate:
         """
         ports = ports or self.ports
         try:
-            self._run(ruleset.ticket(OWNED, TICKET))
+            self._run(ruleset.ground(OWNED) + ruleset.ticket(OWNED, TICKET))
             left = deadline - self._clock()
             if left < LEAST:
                 return False

@@ -68,6 +68,12 @@ def laid(table: str, ports: Ports, *, owned: bool, opened: bool, milliseconds: O
     )  # fmt: skip
 
 
+def ground(table: str) -> str:
+    """An owned table and its set of tickets, where there is none yet; what stands stays as it is."""
+    kind = "{ type inet_proto; flags timeout; }"
+    return f"add table inet {table} {_OWNER}\nadd set inet {table} {TICKET} {kind}\n"
+
+
 def ticket(table: str, milliseconds: int) -> str:
     """A ticket that the next change has to find."""
     return f"flush set inet {table} {TICKET}\nadd element inet {table} {TICKET} {{ tcp timeout {milliseconds}ms }}\n"

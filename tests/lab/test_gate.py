@@ -8,8 +8,10 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,29 @@ def test_tables_that_went_while_it_was_open_are_laid_again_and_nobody_is_cut_off
         assert until_shut(there) - began < 2.6
     assert far.tell("lay_open", 60.0, [2, 0.6, 0.0]) is False, "later than its ticket"
     assert far.tell("left") is None and far.state() == SHUT
+
+
+def test_laying_again_what_went_cuts_off_nobody_who_is_talking(far: Far) -> None:
+    assert far.tell("lay_open", 60.0) is True
+    over = threading.Event()
+
+    def talk() -> int:
+        count = 0
+        with far.connect() as there:
+            while not over.is_set():
+                assert ask(there) == b"yes\n", f"cut off after {count} answers"
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as aside:
+        talking = aside.submit(talk)
+        try:
+            for _ in range(15):
+                far.nft("flush ruleset")
+                until(lambda: far.tell("lay_open", 60.0) is True and far.tell("stands"))
+        finally:
+            over.set()
+        assert talking.result(30) > 15
 
 
 @pytest.mark.issue("4.2 only both tables gone at once open the gate")
