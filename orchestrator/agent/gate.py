@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import ruleset
 from .lease import ALWAYS
@@ -52,11 +52,13 @@ class Gate:
     def __init__(self, ports: Ports, run: Run, clock: Callable[[], float] = boottime) -> None:
         self.ports = ports
         self._run, self._clock = run, clock
+        self._laid: List[str] = []  # the tables as they were listed when this had laid them
 
     def lay(self, ports: Optional[Ports] = None, *, opened: bool = False) -> None:
         """Both tables anew, shut or open without an end, with other ports if they are given. Raises Refused."""
         self.ports = ports or self.ports
         self._run("".join(ruleset.laid(each, self.ports, owned=each == OWNED, opened=opened) for each in TABLES))
+        self._laid = [self._listed(table) for table in TABLES]
 
     def resume(self) -> float:
         """Both tables stand afterwards, open as long as the plain one was left by a guard of this boot that ended in
@@ -64,8 +66,8 @@ class Gate:
         """
         left = self.plain_left()
         until = self._clock() + (left or 0.0)
-        self.lay()
-        if left is None or not self.open_until(until):
+        if left is None or not self.lay_open(until):
+            self.lay()
             return -math.inf
         return until
 
@@ -78,13 +80,33 @@ class Gate:
         left = deadline - self._clock()
         if left < LEAST:
             return False
-        end = None if deadline == ALWAYS else math.floor(left * 1000)
         try:
-            self._run("".join(ruleset.opened(table, end) for table in TABLES))
+            self._run("".join(ruleset.opened(table, _milliseconds(left)) for table in TABLES))
         except Refused:
             if self.stands():
                 return False
             raise
+        return True
+
+    def lay_open(self, deadline: float, ports: Optional[Ports] = None) -> bool:
+        """`lay` and `open_until` in one transaction, so that it cuts nobody off whom the gate lets pass. False when it
+        changed nothing: then use `lay`. Its ticket is in the owned table, which nobody else can have removed.
+        """
+        ports = ports or self.ports
+        try:
+            self._run(ruleset.ground(OWNED) + ruleset.ticket(OWNED, TICKET))
+            left = deadline - self._clock()
+            if left < LEAST:
+                return False
+            texts = [
+                ruleset.laid(table, ports, owned=table == OWNED, opened=True, milliseconds=_milliseconds(left))
+                for table in TABLES
+            ]
+            self._run(ruleset.spent(OWNED) + "".join(texts))
+        except Refused:
+            return False
+        self.ports = ports
+        self._laid = [self._listed(table) for table in TABLES]
         return True
 
     def shut(self) -> None:
@@ -101,9 +123,9 @@ class Gate:
         return self._left(TABLE)
 
     def stands(self) -> bool:
-        """Whether both tables are there with all their rules."""
+        """Whether both tables are as this has laid them, to the rule."""
         try:
-            return all(self._rules(table) == RULES + bool(self.ports.relay) for table in TABLES)
+            return [self._listed(table) for table in TABLES] == self._laid
         except Refused:
             return False
 
@@ -123,8 +145,13 @@ class Gate:
                 return float(timed["expires"]) if "expires" in timed else ALWAYS
         return None
 
-    def _rules(self, table: str) -> int:
-        return sum("rule" in part for part in json.loads(self._run(f"list table inet {table}"))["nftables"])
+    def _listed(self, table: str) -> str:
+        """A table but for what its sets hold; with the handles, which a rule that was put back doesn't have again."""
+        parts = json.loads(self._run(f"list table inet {table}"))["nftables"]
+        for part in parts:
+            part.get("set", {}).pop("elem", None)
+        return json.dumps(parts)
 
 
-RULES = 6
+def _milliseconds(left: float) -> Optional[int]:
+    return None if left == ALWAYS else math.floor(left * 1000)

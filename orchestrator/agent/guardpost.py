@@ -84,14 +84,17 @@ class Keeper:
             say(f"the gate can't be set: {error}")
 
     def _follow(self, gate: Gate, posture: Posture, ports: Ports, now: float) -> None:
+        until = posture.serves_until if posture.serves_until > now else NEVER
         if ports != gate.ports or (now - self._looked >= 1.0 and not gate.stands()):
             if ports == gate.ports:
                 say("the gate's tables were changed or removed: they are laid anew")
-            gate.lay(ports)
-            self._set = NEVER
+            if until != NEVER and gate.lay_open(until, ports):
+                self._set = until
+            else:
+                gate.lay(ports)
+                self._set = NEVER
         if now - self._looked >= 1.0:
             self._looked = now
-        until = posture.serves_until if posture.serves_until > now else NEVER
         if until == NEVER and self._set != NEVER:
             gate.shut()
             self._set = NEVER

@@ -5,9 +5,10 @@ Ports of `served` answer, in and out, only while the set `open` has an element; 
 comes in is reset, and nothing but a reset leaves: neither a late answer nor a new one. There is no exception for
 connections that stand. Loopback isn't touched, and all that isn't TCP passes, the guards' datagrams among it.
 
-The tables come early in each hook (priority filter - 10): a later chain may refuse more, and none can let pass what is
-refused here (nft(8), "accept" ends only its own base chain). What another host's client reaches by a published port of
-a container is judged in `forward`, by the port that the client asked for.
+The tables come late in each hook (priority 250): a packet that another firewall holds in a queue (NFQUEUE, nft(8)) goes
+on with the next priority when it is let go, and must still be judged then. Nobody's "accept" takes a packet past them:
+that ends only its own base chain. A port that is redirected on this host, or published from a container, is judged by
+the port that the client asked for; not judged is what containers themselves send to others.
 
 Invariant: `laid` empties the sets; `opened` fails whole when its ticket has run out.
 """
@@ -25,19 +26,21 @@ table inet {table} {{
   set {open} {{ type inet_proto; flags timeout; {element} }}
   set {ticket} {{ type inet_proto; flags timeout; }}
   chain arrives {{
-    type filter hook input priority filter - 10; policy accept;
+    type filter hook input priority filter + 250; policy accept;
     iif lo accept
     tcp dport {{ {served} }} meta l4proto != @{open} reject with tcp reset
+    {asked} ct direction original meta l4proto != @{open} reject with tcp reset
   }}
   chain leaves {{
-    type filter hook output priority filter - 10; policy accept;
+    type filter hook output priority filter + 250; policy accept;
     oif lo accept
     tcp sport {{ {served} }} meta l4proto != @{open} tcp flags & rst != rst drop
+    {asked} ct direction reply meta l4proto != @{open} tcp flags & rst != rst drop
 {relay}    tcp dport {{ {deliveries} }} meta l4proto != @{open} tcp flags & rst != rst reject with tcp reset
   }}
   chain passes {{
-    type filter hook forward priority filter - 10; policy accept;
-    meta l4proto tcp ct status dnat ct original proto-dst {{ {served} }} meta l4proto != @{open} reject with tcp reset
+    type filter hook forward priority filter + 250; policy accept;
+    {asked} meta l4proto != @{open} reject with tcp reset
   }}
 }}
 """
@@ -51,17 +54,24 @@ class Ports(NamedTuple):
     relay: Optional[str] = None
 
 
-def laid(table: str, ports: Ports, *, owned: bool, opened: bool) -> str:
-    """The table anew, shut or open without an end, in place of one that stands."""
+def laid(table: str, ports: Ports, *, owned: bool, opened: bool, milliseconds: Optional[int] = None) -> str:
+    """The table anew, shut or open for so long or without an end, in place of one that stands."""
     relay = ""
     if ports.relay:
         family = "ip6" if ":" in ports.relay else "ip"
         relay = f"    {family} daddr {ports.relay} tcp dport {{ {_list(ports.deliveries)} }} accept\n"
     return _TABLE.format(
         table=table, open=OPEN, ticket=TICKET, served=_list(ports.served), deliveries=_list(ports.deliveries),
+        asked=f"meta l4proto tcp ct status dnat ct original proto-dst {{ {_list(ports.served)} }}",
         relay=relay, flags=_OWNER if owned else "", flag_line="flags owner;" if owned else "",
-        element="elements = { tcp };" if opened else "",
+        element=f"elements = {{ tcp{_timeout(milliseconds)} }};" if opened else "",
     )  # fmt: skip
+
+
+def ground(table: str) -> str:
+    """An owned table and its set of tickets, where there is none yet; what stands stays as it is."""
+    kind = "{ type inet_proto; flags timeout; }"
+    return f"add table inet {table} {_OWNER}\nadd set inet {table} {TICKET} {kind}\n"
 
 
 def ticket(table: str, milliseconds: int) -> str:
@@ -71,11 +81,13 @@ def ticket(table: str, milliseconds: int) -> str:
 
 def opened(table: str, milliseconds: Optional[int]) -> str:
     """Open for so long from the commit on, or without an end; and only if the ticket is still there."""
-    end = "" if milliseconds is None else f" timeout {milliseconds}ms"
-    return (
-        f"delete element inet {table} {TICKET} {{ tcp }}\n"
-        f"flush set inet {table} {OPEN}\nadd element inet {table} {OPEN} {{ tcp{end} }}\n"
-    )
+    element = f"add element inet {table} {OPEN} {{ tcp{_timeout(milliseconds)} }}\n"
+    return f"{spent(table)}flush set inet {table} {OPEN}\n{element}"
+
+
+def spent(table: str) -> str:
+    """Takes the ticket; a transaction that has this fails whole when it has run out."""
+    return f"delete element inet {table} {TICKET} {{ tcp }}\n"
 
 
 def shut(table: str) -> str:
@@ -85,6 +97,10 @@ def shut(table: str) -> str:
 def gone(table: str, *, owned: bool) -> str:
     """Removes the table, also when there is none."""
     return f"add table inet {table} {_OWNER if owned else ''}\ndelete table inet {table}\n"
+
+
+def _timeout(milliseconds: Optional[int]) -> str:
+    return "" if milliseconds is None else f" timeout {milliseconds}ms"
 
 
 def _list(ports: Tuple[int, ...]) -> str:

@@ -1,8 +1,8 @@
 """A process that holds a gate and does what it is told, a line of JSON each: [method, argument, stall].
 
 `stall` is [number of the transaction, seconds before it, seconds after it]: there it stands still, as a process that
-is stopped. Deadlines are given as seconds from now. Its answer is a line of JSON: what the method returned, or the
-words of its refusal.
+is stopped. `open` and `lay_open` have their deadline as seconds from now, `open_until` as CLOCK_BOOTTIME. Its
+answer is a line of JSON: what the method returned, or the words of its refusal.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ def main() -> None:
         try:
             if method == "open":
                 told = gate.open_until(ALWAYS if argument is None else boottime() + argument)
+            elif method == "open_until":
+                told = gate.open_until(argument)
+            elif method == "lay_open":
+                told = gate.lay_open(boottime() + argument)
             elif method == "lay":
                 relay: str | None = argument
                 gate.lay(Ports((143,), (25, 24), relay) if relay else None)

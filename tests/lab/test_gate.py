@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.agent.gate import boottime
+from tests.lab import generation
 from tests.lab.waiting import until
-from tests.support import image, require
+from tests.support import image, require, seeds
 from tests.support.netns import Network
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gate")]
@@ -49,20 +54,29 @@ class Far:
             self.server.stdout.readline()
         self.start()
 
-    def start(self) -> None:
-        words = ["python3", "-m", "tests.lab.gatekeeper"]
+    def start(self, *before: str) -> None:
+        """`before`: a program that starts it. It enters no pid namespace: what is stopped must be the keeper itself."""
+        words = ["nsenter", f"--target={self.root.pid}", "--mount", "--net", "--", "env", "-C", "/opt", *before]
+        words += ["python3", "-B", "-m", "tests.lab.gatekeeper"]
         pipe = subprocess.PIPE
-        self.keeper = self.root.run(words, cwd="/opt", stdin=pipe, stdout=pipe, text=True)
+        self.keeper = subprocess.Popen(words, env={"PATH": image.PATH}, stdin=pipe, stdout=pipe, text=True)
 
     def tell(self, method: str, argument: Any = None, stall: list[float] | None = None) -> Any:
-        assert self.keeper.stdin is not None and self.keeper.stdout is not None
+        self.order(method, argument, stall)
+        return self.answer()
+
+    def order(self, method: str, argument: Any = None, stall: list[float] | None = None) -> None:
+        assert self.keeper.stdin is not None
         self.keeper.stdin.write(json.dumps([method, argument, stall]) + "\n")
         self.keeper.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.keeper.stdout is not None
         return json.loads(self.keeper.stdout.readline())
 
     def dies(self) -> None:
         self.keeper.kill()
-        self.keeper.wait()
+        self.keeper.communicate()
 
     def state(self, port: int = 143) -> str:
         """What a client finds at a port."""
@@ -92,9 +106,12 @@ def ask(there: socket.socket, seconds: float = 0) -> bytes:
 def host() -> Iterator[Far]:
     require.root()
     checkout = Path(__file__).resolve().parents[2]
-    with Network() as net, image.Root(binds=[(checkout, "/opt")], net=net.path) as root:
+    binds, packages = [(checkout, "/opt")], generation.PACKAGES
+    with Network() as net, image.Root(binds=binds, net=net.path, packages=packages) as root:
         net.check(["ip", "link", "set", "lo", "up"])
-        yield Far(root, net)
+        far = Far(root, net)
+        yield far
+        far.dies()
 
 
 @pytest.fixture
@@ -148,6 +165,42 @@ def test_a_renewal_that_stands_still_at_any_point_opens_nothing_after_its_deadli
     assert far.tell("open", 5.0) is True and far.state() == OPEN, "the next one does"
 
 
+@pytest.mark.issue(
+    "4.2 the lab stopping nft and the guard at every point of a renewal: inside nftables, before a commit"
+)
+@pytest.mark.parametrize("commit", [2, 3], ids=["of the ticket", "of the opening"])
+def test_a_renewal_that_stands_still_inside_nftables_opens_nothing(far: Far, commit: int) -> None:
+    """The system call that commits is held for 1.5 s by strace, half a second beyond the deadline. 1 lays."""
+    far.tell("remove")
+    far.dies()
+    delay = f"inject=sendmsg:delay_enter=1500000:when={commit}"
+    far.start("strace", "-qq", "-o", "/dev/null", "-e", "trace=sendmsg", "-e", delay)
+    far.tell("lay")
+    began = time.monotonic()
+    assert far.tell("open", 1.0) is False
+    assert time.monotonic() - began > 1.4, "the commit was held"
+    assert far.tell("left") is None and far.state() == SHUT
+    assert far.tell("open", 5.0) is True and far.state() == OPEN, "the next one does"
+    far.keeper.communicate("")  # strace wouldn't take the keeper with it
+
+
+@pytest.mark.issue("4.2 the lab stopping nft and the guard at every point of a renewal: wherever it was")
+def test_a_guard_that_is_stopped_wherever_it_was_opens_nothing_after_its_deadline(far: Far) -> None:
+    dice = random.Random(seeds.drawn("stopped_wherever"))
+    for _ in range(6):
+        moment, deadline = dice.uniform(0, 0.002), boottime() + 0.5
+        far.order("open_until", deadline)
+        time.sleep(moment)
+        far.keeper.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(max(0.0, deadline + 0.5 - boottime()))
+            assert far.state() == SHUT, f"stopped after {moment * 1000:.2f} ms"
+        finally:
+            far.keeper.send_signal(signal.SIGCONT)
+        far.answer()
+        assert far.tell("left") is None and far.state() == SHUT
+
+
 @pytest.mark.issue("4.2 a commit later than the ticket fails whole")
 def test_a_commit_that_comes_later_than_the_ticket_changes_nothing_though_the_deadline_is_far(far: Far) -> None:
     assert far.tell("open", 60.0, [2, 0.6, 0.0]) is False
@@ -185,6 +238,42 @@ def test_a_foreign_flush_takes_one_table_and_the_other_still_holds(far: Far) -> 
     with far.connect() as there:
         until_shut(there)
     assert far.state() == SHUT, "the table that the guard owns ends it too"
+
+
+def test_tables_that_went_while_it_was_open_are_laid_again_and_nobody_is_cut_off(far: Far) -> None:
+    assert far.tell("lay_open", 3.0) is True and far.tell("stands")
+    with far.connect() as there:
+        far.nft("flush ruleset")
+        assert ask(there) == b"yes\n" and not far.tell("stands")
+        began = time.monotonic()
+        assert far.tell("lay_open", 2.0) is True and far.tell("stands")
+        assert ask(there) == b"yes\n"
+        assert until_shut(there) - began < 2.6
+    assert far.tell("lay_open", 60.0, [2, 0.6, 0.0]) is False, "later than its ticket"
+    assert far.tell("left") is None and far.state() == SHUT
+
+
+def test_laying_again_what_went_cuts_off_nobody_who_is_talking(far: Far) -> None:
+    assert far.tell("lay_open", 60.0) is True
+    over = threading.Event()
+
+    def talk() -> int:
+        count = 0
+        with far.connect() as there:
+            while not over.is_set():
+                assert ask(there) == b"yes\n", f"cut off after {count} answers"
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as aside:
+        talking = aside.submit(talk)
+        try:
+            for _ in range(15):
+                far.nft("flush ruleset")
+                until(lambda: far.tell("lay_open", 60.0) is True and far.tell("stands"))
+        finally:
+            over.set()
+        assert talking.result(30) > 15
 
 
 @pytest.mark.issue("4.2 only both tables gone at once open the gate")
@@ -229,6 +318,62 @@ def test_a_passive_place_takes_mail_and_hands_it_to_the_active_alone(far: Far) -
         with pytest.raises(subprocess.CalledProcessError) as refused:
             far.root.check(["python3", "-c", reach])
         assert b"ConnectionRefusedError" in refused.value.stderr or b"ConnectionReset" in refused.value.stderr
+
+
+def test_a_redirected_port_is_judged_by_the_port_that_the_client_asked_for(far: Far) -> None:
+    far.nft("add table ip site")
+    far.nft("add chain ip site turns { type nat hook prerouting priority -100 ; }")
+    far.nft("add rule ip site turns tcp dport 143 redirect to :8080")
+    try:
+        assert [far.state(port) for port in (143, 8080)] == [SHUT, OPEN]
+        assert far.tell("open", 2.0) is True
+        with far.connect() as there, far.connect() as late:
+            late.sendall(b"2.5\n")
+            until_shut(there)
+            late.settimeout(1.5)
+            with pytest.raises((TimeoutError, ConnectionError)):
+                raise ConnectionError(late.recv(10))
+    finally:
+        far.nft("delete table ip site")
+
+
+def test_no_other_firewall_lets_pass_what_is_shut(far: Far) -> None:
+    far.nft("add table inet site")
+    try:
+        for hook, priority in (("input", -300), ("input", 300), ("output", -300), ("output", 300)):
+            chain = f"{hook}{abs(priority)}{'late' if priority > 0 else ''}"
+            far.nft(f"add chain inet site {chain} {{ type filter hook {hook} priority {priority} ; policy accept ; }}")
+            far.nft(f"add rule inet site {chain} accept")
+        assert far.state() == SHUT
+    finally:
+        far.nft("delete table inet site")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "flush table inet mailmirror_gate",
+        "add table inet mailmirror_gate { flags dormant ; }",
+        "insert rule inet mailmirror_gate leaves accept",
+    ],
+)
+def test_a_foreign_change_of_the_plain_table_opens_nothing_and_is_noticed(far: Far, change: str) -> None:
+    assert far.tell("stands")
+    far.nft(change)
+    assert far.state() == SHUT and not far.tell("stands")
+    far.tell("lay")
+    assert far.tell("stands") and far.state() == SHUT
+
+
+def test_a_renewal_cuts_nobody_and_may_shorten(far: Far) -> None:
+    assert far.tell("open", 3.0) is True
+    began = time.monotonic()
+    with far.connect() as there:
+        while time.monotonic() - began < 4.0:
+            far.tell("open", 3.0)
+            assert ask(there) == b"yes\n"
+    assert far.tell("open", 0.3) is True
+    until(lambda: far.state() == SHUT, within=5.0)
 
 
 def test_removed_it_leaves_no_table(far: Far) -> None:
