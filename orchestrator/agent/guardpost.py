@@ -126,7 +126,8 @@ class Post:
         self.mind = guard.began(settings.rules, known, marker.boot_id(), boottime())
         register.keep(state, self.mind.register)
         self.keeper = Keeper(settings, guard.posture(self.mind))
-        self._left = self.keeper.resumed
+        # What was open without an end counts for as long as it takes to be granted, or confirmed, anew.
+        self._left = min(self.keeper.resumed, boottime() + (settings.ttl or 2 * guard.PACE))
         self.hands = Hands(settings, state)
         self._udp = _udp(settings.listen, settings.port)
         self._local = _listening(run)
