@@ -75,24 +75,25 @@ class Keeper:
         """Called with every turn of the loop. `queues`: Postfix is proven to queue only, so port 25 may answer."""
         if self._gate is None or (self.weak and now - self._looked < MINUTE):
             return
+        until = posture.serves_until if posture.serves_until > now else NEVER
+        ports = self._ports(relay, queues and posture.role == "passive")
         try:
-            self._follow(self._gate, posture, self._ports(relay, queues and posture.role == "passive"), now)
+            try:
+                self._follow(self._gate, until, ports, now)
+            except Refused as error:
+                say(f"the gate is laid anew: {error}")  # somebody has flushed it since it was last looked at
+                self._lay(self._gate, until, ports)
             self.weak = ""
         except Refused as error:
             self.weak = str(error)
             self._looked = now
             say(f"the gate can't be set: {error}")
 
-    def _follow(self, gate: Gate, posture: Posture, ports: Ports, now: float) -> None:
-        until = posture.serves_until if posture.serves_until > now else NEVER
+    def _follow(self, gate: Gate, until: float, ports: Ports, now: float) -> None:
         if ports != gate.ports or (now - self._looked >= 1.0 and not gate.stands()):
             if ports == gate.ports:
                 say("the gate's tables were changed or removed: they are laid anew")
-            if until != NEVER and gate.lay_open(until, ports):
-                self._set = until
-            else:
-                gate.lay(ports)
-                self._set = NEVER
+            self._lay(gate, until, ports)
         if now - self._looked >= 1.0:
             self._looked = now
         if until == NEVER and self._set != NEVER:
@@ -100,6 +101,18 @@ class Keeper:
             self._set = NEVER
         elif until != self._set and gate.open_until(until):
             self._set = until
+
+    def _lay(self, gate: Gate, until: float, ports: Ports) -> None:
+        if until != NEVER and gate.lay_open(until, ports):
+            self._set = until
+        else:
+            gate.lay(ports)
+            self._set = NEVER
+
+    @property
+    def until(self) -> float:
+        """Until when the kernel was told to hold it open."""
+        return self._set
 
     @property
     def left(self) -> Optional[float]:
@@ -132,7 +145,7 @@ class Post:
         self._udp = _udp(settings.listen, settings.port)
         self._local = _listening(run)
         self._calls: Dict[int, Tuple[socket.socket, bytes, float]] = {}
-        self._aged = boottime()
+        self._aged = self._alive = boottime()
         self._told = ""
         self._leaves_at = ALWAYS
 
@@ -159,15 +172,25 @@ class Post:
         if now >= self.mind.next_round:
             holds = self.mind.holder is not None
             self._became(*guard.tick(self.mind, now, self._stores() if holds else {}, _fresh))
+        if now - self._alive >= 1.0:
+            self._alive = now
             notify("WATCHDOG=1")
         if now >= self._leaves_at:
             self.ending = True
 
     def _became(self, mind: Mind, messages: List[datagram.Message]) -> None:
-        """The new state, durable; then what follows from it is sent."""
+        """The new state, durable; then what follows from it is sent.
+
+        What says that this place serves for less than before (it has let go of a grant without an end, or learnt of a
+        later epoch) leaves only when the kernel's gate is as narrow: whoever hears it relies on that.
+        """
         if mind.register != self.mind.register:
             register.keep(self._state, mind.register)
         self.mind = mind
+        if self.keeper.until > self._posture().serves_until:
+            self._act(boottime())
+        if self.keeper.until > self._posture().serves_until:
+            return  # the gate can't be set: as if the messages were lost
         for message in messages:
             try:
                 address, port = self.settings.peers[message.to]
@@ -311,6 +334,7 @@ class Post:
             self.ending = True
             return
         self.mind = guard.leaving(self.mind)
+        self.hands.stop()  # what is started now would, by its boot gate, start this guard again
         self._leaves_at = boottime() + self.settings.ttl / 2
 
     def close(self) -> None:

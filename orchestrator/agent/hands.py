@@ -63,11 +63,15 @@ class Hands:
         with self._turn:
             return {"done": self._done == self._wish, "queues": self.queues, "problems": dict(self._problems)}
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """The step that is on is the last one."""
         with self._turn:
             self._ending = True
             self._turn.notify()
+
+    def close(self) -> None:
+        """As `stop`, and waits for that step."""
+        self.stop()
         self._thread.join(2)
 
     def _work(self) -> None:
