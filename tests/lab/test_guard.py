@@ -60,6 +60,17 @@ def test_a_healthy_primary_outlives_its_granters_one_after_the_other(site: Site)
     assert serves(site) and holds_address(site)
 
 
+@pytest.mark.issue("4.P witness down, mirror down, both at once: it stops at its deadline, and serves when one is back")
+def test_a_primary_that_loses_both_granters_at_once_serves_again_when_one_is_back(site: Site) -> None:
+    site.witness.power_cut()
+    site.mirror.power_cut()
+    until(lambda: not serves(site), within=LATE, what="it has stopped: nobody could promise that it goes on alone")
+    site.witness.switch_on()
+    site.witness.wait_booted()
+    until(lambda: serves(site) and holds_address(site), within=LATE, what="one granter is enough")
+    until(lambda: status(site.primary)["left"] is None, within=LATE, what="without an end, since that one is alone")
+
+
 @pytest.mark.issue("4.P the active cut off from everyone stops at its deadline and lets its address go; one way too")
 @pytest.mark.parametrize("one_way", [False, True])
 def test_a_primary_that_hears_nobody_stops_by_itself(site: Site, one_way: bool) -> None:

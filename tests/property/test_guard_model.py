@@ -5,10 +5,11 @@ replayed, hosts and guards start anew with what is durable, the kernel's gate ou
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -182,3 +183,60 @@ class Pair(Trio):
 @pytest.mark.parametrize("machine", [Trio, Pair])
 def test_no_schedule_has_two_places_that_serve(machine: type[Trio]) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=200, stateful_step_count=50, deadline=None))
+
+
+EVENTS = st.sampled_from(
+    [
+        *(("power", place) for place in GRANTERS),
+        *(("guard", place) for place in TRIO),
+        *(("link", pair) for pair in itertools.combinations(TRIO, 2)),
+        *(("leave", place) for place in GRANTERS),
+    ]
+)
+"""What goes away and comes back: a host, a guard alone, a link; or a granter is told to leave, and to stay."""
+
+
+class Healthy:
+    """A primary that stays well while things happen around it, one after the other."""
+
+    def __init__(self) -> None:
+        self.guards = Guards()
+        self.guards.run(2 * TTL)
+        self.away: set[tuple[str, Any]] = set()
+
+    def happens(self, event: tuple[str, Any]) -> None:
+        kind, what = event
+        back = event in self.away
+        self.away ^= {event} if kind != "guard" else set()
+        if kind == "power":
+            self.guards.starts(what) if back else self.guards.down(what)
+        elif kind == "guard":
+            if self.guards.seats[what].up:
+                self.guards.starts(what, boots=False)
+        elif kind == "leave":
+            self.guards.order(what, "withdraw" if back else "leave")
+        else:
+            self.guards.cut = {link for link in self.guards.cut if set(link) != set(what)}
+            if not back:
+                self.guards.part(*what)
+
+    def answering(self) -> set[str]:
+        """The granters that the primary can ask."""
+        return {
+            place for place in GRANTERS if self.guards.seats[place].up and ("primary", place) not in self.guards.cut
+        }
+
+
+@pytest.mark.issue("4.2 model-checked: none stops a healthy holder that section 8 lets serve")
+@settings(max_examples=100)
+@given(st.lists(EVENTS, min_size=1, max_size=10))
+def test_a_healthy_primary_serves_whenever_a_granter_answers_or_it_was_left_alone(events: list[Any]) -> None:
+    world = Healthy()
+    for event in events:
+        alone = world.guards.without_end("primary")
+        world.happens(event)
+        world.guards.run(2 * TTL)
+        must = bool(world.answering()) or alone
+        assert not must or world.guards.serving == ["primary"], f"stopped by {event}"
+        if len(world.answering()) == 1 and not world.guards.seats[min(set(GRANTERS) - world.answering())].up:
+            assert world.guards.without_end("primary"), "the other granter is gone: it may be alone from now on"
