@@ -117,6 +117,14 @@ METRICS: dict[str, Metric] = {
         Metric("mailmirror_queue_letters", "gauge", "Letters that wait in its queue.", PLACE),
         Metric("mailmirror_queue_oldest_timestamp_seconds", "gauge", "Since when the oldest of them waits.", PLACE),
         Metric("mailmirror_clock_ahead_seconds", "gauge", "By how much its clock is ahead of the controller's.", PLACE),
+        # check: as `doctor` names them, those that automatic failover needs
+        Metric(
+            "mailmirror_failover_ready",
+            "gauge",
+            "0 while this check stops automatic failover: red, or unknown.",
+            ("pair", "check"),
+        ),
+        Metric("mailmirror_failover_checked_timestamp_seconds", "gauge", "When those checks were made.", PAIR),
         # kind: missed, failed, still_running
         Metric(
             "mailmirror_timer_trouble_total",

@@ -7,6 +7,8 @@
     mailmirror-guard begin --epoch 1 --active primary       the first register of a pair that has none anywhere
     mailmirror-guard run | gate UNIT | tidy                 for systemd
 
+`asked` is the same for a controller, by the agent's conversation.
+
 Invariant: every refusal says what to do, and changes nothing. Exit codes: 0 done, 1 failed, 2 usage, 4 refused.
 """
 
@@ -18,15 +20,19 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, Dict, List, Optional
+import threading
+from typing import Any, Dict, Generator, List, Optional
 
 from . import VERSION, address, gate, guardpost, register, settings
 from .guardpost import Post, say
 from .hands import POSTFIX
-from .serve import Fault
+from .serve import Answer, Fault, args
 from .settings import RUN, STATE
 
 WITHIN = 10.0
+TICK = 0.02  # seconds between two looks for an answer
+WORDS = ("verb", "operation", "epoch", "active", "proof", "words")
+"""What an order says; `guard.Order` has their meaning."""
 
 
 class Silent(Exception):
@@ -48,6 +54,35 @@ def ask(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Dict[st
     if not answer:
         raise Silent("the guard ended without an answer: systemctl status mailmirror-guard")
     return answer
+
+
+def asked(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Generator[Optional[float], None, Answer]:
+    """The agent's verb `guard`: the head's `order` is {"verb": "status"}, or an order with some of WORDS. The answer
+    is the guard's own. Raises Fault: refused, unguarded. Meanwhile other requests are served.
+    """
+    (order,) = args(head, order=dict)
+    if not order.get("verb") or not set(order) <= set(WORDS):
+        raise Fault(
+            "bad-request", f"an order has a verb, and may have {', '.join(WORDS[1:])}; not {sorted(order)!r:.99}"
+        )
+    told: List[Any] = []
+
+    def call() -> None:
+        try:
+            told.append(ask(order, run, within))
+        except Silent as silent:
+            told.append(silent)
+
+    calling = threading.Thread(target=call, name="guard", daemon=True)
+    calling.start()
+    while calling.is_alive():
+        yield TICK
+    [answer] = told
+    if isinstance(answer, Silent):
+        raise Fault("unguarded", str(answer), "Lay it down: `mailmirror agent install HOST --guard`; it takes root.")
+    if "error" in answer:
+        raise Fault("refused", str(answer["error"]), "Nothing was changed. `mailmirror-guard status` there says more.")
+    return Answer(answer)
 
 
 def may_start(unit: str, run: str = RUN) -> bool:

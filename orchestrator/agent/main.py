@@ -97,6 +97,7 @@ class Agent:
             "lane": self._lane,
             "observe": self._observe,
             "address": self._address,
+            "guard": self._guard,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -118,26 +119,27 @@ class Agent:
         return verb
 
     def _observe(self, head: Dict[str, Any], _: Frame) -> Work:
-        if "services" not in self._allow:
-            raise Fault(
-                "not-allowed",
-                "this key may not look at services",
-                "Add `services` to --allow in its authorized_keys line.",
-            )
+        self._of_services("look at services")
         if self._observer is None:
             # Late: the mail libraries take 30 ms to load, and most conversations carry mail and ask for no looks.
             self._observer = import_module(f"{__package__}.observe").Observer()
         return self._observer.observe(head)
 
     def _address(self, head: Dict[str, Any], _: Frame) -> Work:
-        if "services" not in self._allow:
-            raise Fault(
-                "not-allowed",
-                "this key may not look at addresses, nor move them",
-                "Add `services` to --allow in its authorized_keys line.",
-            )
+        self._of_services("look at addresses, nor move them")
         moved: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.vip").moved  # late, as above
         return moved(head)
+
+    def _guard(self, head: Dict[str, Any], _: Frame) -> Work:
+        self._of_services("ask the guard, nor order it anything")
+        asked: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.guardtalk").asked  # late, as above
+        return asked(head)
+
+    def _of_services(self, what: str) -> None:
+        """Raises Fault for a key that replicates only."""
+        if "services" not in self._allow:
+            remedy = "Add `services` to --allow in its authorized_keys line."
+            raise Fault("not-allowed", f"this key may not {what}", remedy)
 
     # --- stores -----------------------------------------------------------------------
 

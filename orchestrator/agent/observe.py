@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 from .canary import CANARY, canary
 from .probe import IMPLICIT, NO_TLS, OFFERED, SERVICES, STARTTLS, TIMEOUT, Reading, Want, probe
 from .serve import Answer, Fault, args
-from .vitals import Disk, Queue, clock, disk, queue
+from .vitals import Disk, Queue, Virtual, clock, disk, queue, virtual
 
 MOST_LOOKS = 64
 """In one request, and threads that may be out at a time."""
@@ -38,10 +38,11 @@ class Observer:
 
     def observe(self, head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
         """Look. The head: `seconds` for everything; `probes`, a list of wants (see `_want`); `disks`, paths; `queue`,
-        whether to count it; `canary`, {"sender": word, "send": want, "read": want} or nothing. Raises Fault.
+        whether to count it; `virtual`, whether to find out what the host runs in; `canary`, {"sender": word, "send":
+        want, "read": want} or nothing. Raises Fault.
 
-        The answer: `probes` and `canary` as Reading, `disks` as Disk, `queue` as Queue, `clock` as Clock, each a list
-        of its fields.
+        The answer: `probes` and `canary` as Reading, `disks` as Disk, `queue` as Queue, `virtual` as Virtual, `clock`
+        as Clock, each a list of its fields.
         """
         (seconds,) = args(head, seconds=float)
         if not 0 < seconds <= LONGEST:
@@ -83,9 +84,12 @@ def _looks(head: Dict[str, Any], seconds: float) -> Dict[str, List[Look]]:
         "disks": [(_weighing(path), Disk(path, why=_LATE)) for path in map(_path, _listed(head, "disks"))],
         "canary": [],
         "queue": [],
+        "virtual": [],
     }
     if head.get("queue"):
         looks["queue"].append((lambda: queue(seconds), Queue(why=_LATE)))
+    if head.get("virtual"):
+        looks["virtual"].append((lambda: virtual(seconds), Virtual(why=_LATE)))
     if head.get("canary"):
         looks["canary"].append((_sending(head["canary"], seconds), Reading(CANARY, False, TIMEOUT, _LATE, seconds)))
     return looks

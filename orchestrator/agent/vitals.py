@@ -1,4 +1,4 @@
-"""What a host knows of itself: room on its disks, its clock, its queue.
+"""What a host knows of itself: room on its disks, its clock, its queue, and whether it is a virtual machine.
 
 Invariant: nothing is changed. What can't be told is None and says why; it is never a zero.
 """
@@ -43,6 +43,13 @@ class Queue(NamedTuple):
     letters: Optional[int] = None
     oldest: Optional[float] = None
     held: int = 0
+    why: str = ""
+
+
+class Virtual(NamedTuple):
+    """What the host runs in, as systemd-detect-virt(1) names it: "none" is a machine of its own."""
+
+    kind: Optional[str] = None
     why: str = ""
 
 
@@ -93,6 +100,20 @@ def queue(seconds: float) -> Queue:
         return counted([json.loads(line) for line in done.stdout.splitlines() if line.strip()])
     except (ValueError, KeyError, TypeError) as error:
         return Queue(why=f"what postqueue said can't be understood: {error!r:.200}")
+
+
+def virtual(seconds: float) -> Virtual:
+    """Whether somebody outside can pause this host. A container's own pause is another thing: its kernel goes on."""
+    try:
+        done = subprocess.run(
+            ["systemd-detect-virt", "--vm"], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
+    except OSError as error:
+        return Virtual(why=f"systemd-detect-virt can't be started: {error.strerror}")
+    except subprocess.TimeoutExpired:
+        return Virtual(why=f"systemd-detect-virt took longer than {seconds:g} s")
+    kind = done.stdout.decode("utf-8", "replace").strip()[:40]
+    return Virtual(kind) if kind else Virtual(why=f"systemd-detect-virt said nothing, and ended with {done.returncode}")
 
 
 def counted(letters: List[Dict[str, Any]]) -> Queue:

@@ -28,6 +28,7 @@ VERBS = {
     "init": "Lay the markers down for a pair whose mirror is empty.",
     "run": "Follow every pair, live, in the foreground (the daemon).",
     "status": "How each pair stands.",
+    "doctor": "Whether automatic failover is ready; what is in the way, and what to do.",
     "sync": "One pass, from the active place to the passive ones.",
     "seed": "Make a mirror anew, or take a copy that it holds (--adopt).",
     "verify": "Prove that both ends are equal.",

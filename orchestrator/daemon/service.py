@@ -23,12 +23,14 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.daemon.follower import Follower
+from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.timer import Timer
 from orchestrator.daemon.watching import watched
 from orchestrator.errors import MailmirrorError
 from orchestrator.health.report import PairHealth
 from orchestrator.health.watch import Watch
 from orchestrator.inventory.model import Inventory, Pair
+from orchestrator.readiness.checks import Readied
 from orchestrator.records import history, snapshot
 from orchestrator.replication.lateness import is_late
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
@@ -71,6 +73,7 @@ class Daemon:
             for name, pair in inventory.pairs.items()
             if pair.probed
         }
+        self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
         self.desk = Desk(self._followers, self.events, self._note, self.health)
         self._timer = Timer()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
@@ -85,7 +88,7 @@ class Daemon:
             socket_path = self._inventory.state_dir / control.NAME
             opened.callback(control.Control(socket_path, self.desk.answer).close)
             if self._inventory.listen:
-                self.metrics = Metrics(self._inventory.listen, self._told, self._healths)
+                self.metrics = Metrics(self._inventory.listen, self._told, self._healths, self._readied)
                 opened.callback(self.metrics.close)
             self._publish(socket_path, opened)
             opened.callback(self._timer.stop)
@@ -112,11 +115,13 @@ class Daemon:
             follower.start()
         for watch in self._watches.values():
             watch.start()
+        for readying in self._readying.values():
+            readying.start()
         self._timer.start()
 
     def _end(self) -> bool:
         attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values()]
-        for each in attending:
+        for each in (*attending, *self._readying.values()):
             each.stop()
         deadline = time.monotonic() + STOP_WITHIN
         ended = [each.join(max(deadline - time.monotonic(), 0.05)) for each in attending]
@@ -168,12 +173,20 @@ class Daemon:
             log.warning("The snapshot can't be written: %s pair=%s", error, status.pair)
 
     def health(self, pair: str) -> dict[str, Any]:
-        """What `status` says of the pair's health beside the rest; nothing for one that only replicates."""
+        """What `status` says of the pair's health and readiness; nothing for one that only replicates."""
         watch = self._watches.get(pair)
-        return {"health": asdict(watch.status())} if watch else {}
+        if watch is None:
+            return {}
+        return {"health": asdict(watch.status()), "readiness": self._readying[pair].last.told()}
 
     def _healths(self) -> list[PairHealth]:
         return [watch.status() for watch in self._watches.values()]
+
+    def _readied(self) -> list[Readied]:
+        return [readying.last for readying in self._readying.values()]
+
+    def _status(self, pair: str) -> dict[str, Any]:
+        return asdict(self._followers[pair].status()) | self.health(pair)
 
     def _suspects(self, pair: str) -> bool:
         watch = self._watches.get(pair)

@@ -22,10 +22,11 @@ from prometheus_client.registry import Collector
 from orchestrator import __version__
 from orchestrator.errors import UsageError
 from orchestrator.health.report import PairHealth
+from orchestrator.readiness.checks import Readied
 from orchestrator.replication.lateness import is_late
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.telemetry import METRICS
-from orchestrator.web.vitals import of_health
+from orchestrator.web.vitals import of_health, of_readiness
 
 Told = tuple[list[PairStatus], Mapping[str, int], Mapping[str, int]]
 """How the pairs stand; link losses by pair; the timer's trouble by kind."""
@@ -39,11 +40,15 @@ class Metrics:
     """The metrics server, from construction to `close`. `address` is HOST:PORT ([HOST]:PORT for IPv6; port 0: any)."""
 
     def __init__(
-        self, address: str, told: Callable[[], Told], healths: Callable[[], Sequence[PairHealth]] = tuple
+        self,
+        address: str,
+        told: Callable[[], Told],
+        healths: Callable[[], Sequence[PairHealth]] = tuple,
+        readied: Callable[[], Sequence[Readied]] = tuple,
     ) -> None:
         host, _, port = address.rpartition(":")
         registry = CollectorRegistry()
-        registry.register(Statuses(told, healths))
+        registry.register(Statuses(told, healths, readied))
         try:
             server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)
         except (OSError, ValueError) as error:
@@ -67,8 +72,13 @@ class Metrics:
 class Statuses(Collector):
     """What the registry asks at every scrape."""
 
-    def __init__(self, told: Callable[[], Told], healths: Callable[[], Sequence[PairHealth]]) -> None:
-        self._told, self._healths = told, healths
+    def __init__(
+        self,
+        told: Callable[[], Told],
+        healths: Callable[[], Sequence[PairHealth]],
+        readied: Callable[[], Sequence[Readied]],
+    ) -> None:
+        self._told, self._healths, self._readied = told, healths, readied
 
     def describe(self) -> Iterable[Metric]:
         """No samples at registration: the daemon may still be starting."""
@@ -79,7 +89,8 @@ class Statuses(Collector):
         for name, metric in METRICS.items():
             family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             families[name] = family(name, metric.meaning, labels=metric.labels)
-        for name, labels, value in chain(samples(*self._told()), of_health(self._healths())):
+        found = (samples(*self._told()), of_health(self._healths()), of_readiness(self._readied()))
+        for name, labels, value in chain.from_iterable(found):
             families[name].add_metric(labels, value)
         yield from families.values()
 

@@ -1,4 +1,4 @@
-"""The metrics of hosts' health, from what `health.watch` told last. Pure.
+"""The metrics of hosts' health and of a pair's readiness, from what was told last. Pure.
 
 Invariant: what isn't known is left out; a level is 1 for exactly one word, also while nothing is known (UNKNOWN).
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.health.report import PairHealth, PlaceHealth
 from orchestrator.health.verdict import Level
+from orchestrator.readiness.checks import Readied
 
 Sample = tuple[str, tuple[str, ...], float]
 """Metric name, label values, value."""
@@ -21,6 +22,16 @@ def of_health(healths: Sequence[PairHealth]) -> Iterator[Sample]:
             yield "mailmirror_observer_up", (health.pair, observer.name), observer.connected
         for place in health.places:
             yield from _of_place((health.pair, place.place), place)
+
+
+def of_readiness(looks: Sequence[Readied]) -> Iterator[Sample]:
+    """A sample for each check that automatic failover needs; none before the first look."""
+    for look in looks:
+        if look.at:
+            yield "mailmirror_failover_checked_timestamp_seconds", (look.pair,), look.at
+        for check in look.checks:
+            if check.needed:
+                yield "mailmirror_failover_ready", (look.pair, check.name), not check.stops
 
 
 def _of_place(labels: tuple[str, str], place: PlaceHealth) -> Iterator[Sample]:

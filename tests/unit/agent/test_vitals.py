@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agent.vitals import Queue, clock, counted, disk, queue
+from orchestrator.agent.vitals import Queue, Virtual, clock, counted, disk, queue, virtual
 
 pytestmark = pytest.mark.issue("4.1 disk inodes queue clock")
 
@@ -77,3 +77,31 @@ def test_postqueues_own_words_are_read(tmp_path: Path, monkeypatch: pytest.Monke
     letter = {"queue_name": "deferred", "queue_id": "4X", "arrival_time": 1_700_000_000, "recipients": []}
     postqueue(tmp_path, f"echo '{json.dumps(letter)}'", monkeypatch)
     assert queue(5) == Queue(1, 1_700_000_000.0, 0)
+
+
+def detect_virt(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "systemd-detect-virt"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("echo kvm", Virtual("kvm")),
+        ("echo none; exit 1", Virtual("none")),
+        ("exit 3", Virtual(why="systemd-detect-virt said nothing, and ended with 3")),
+        ("sleep 9", Virtual(why="systemd-detect-virt took longer than 0.5 s")),
+    ],
+)
+def test_a_host_says_whether_it_can_be_paused_or_that_it_cant_tell(
+    script: str, found: Virtual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detect_virt(tmp_path, f'[ "$1" = --vm ] || exit 9\nexec 2>&1\n{script}'.replace("sleep", "exec sleep"), monkeypatch)
+    assert virtual(0.5) == found
+
+
+def test_a_host_without_systemd_cant_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert virtual(1.0) == Virtual(why="systemd-detect-virt can't be started: No such file or directory")

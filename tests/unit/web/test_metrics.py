@@ -10,10 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.errors import UsageError
 from orchestrator.health.report import Glance, Letter, ObserverHealth, PairHealth, PlaceHealth, Vitals
+from orchestrator.readiness.checks import Readied, checks
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally, Waiting
 from orchestrator.telemetry import METRICS
 from orchestrator.web.metrics import Metrics, Told, samples
-from orchestrator.web.vitals import of_health
+from orchestrator.web.vitals import of_health, of_readiness
+from tests.unit.readiness.site import AWAY, WIT, at, well
 
 SECRET = "someone@example.org"
 
@@ -116,8 +118,23 @@ def test_health_is_in_the_metrics_and_what_isnt_known_is_left_out() -> None:
     assert not [labels for _, labels in made if "someone" in str(labels)]
 
 
+def readied() -> Readied:
+    """The witness can't tell its time."""
+    return Readied("org", 100.0, checks(at(well(), WIT, clock=AWAY)))
+
+
+@pytest.mark.issue("4.4 doctor: readiness in the metrics, by check")
+def test_readiness_is_in_the_metrics_by_check_and_nothing_before_the_first_look() -> None:
+    made = {(name, labels): value for name, labels, value in of_readiness([readied(), Readied("net")])}
+    assert made.pop(("mailmirror_failover_checked_timestamp_seconds", ("org",))) == 100.0
+    assert {name for name, _ in made} == {"mailmirror_failover_ready"}
+    assert {labels: value for (_, labels), value in made.items() if not value} == {("org", "clock"): False}
+    assert ("mailmirror_failover_ready", ("org", "lease")) in made
+    assert ("mailmirror_failover_ready", ("org", "archive")) not in made, "no failover waits for it"
+
+
 def test_every_sample_is_of_a_listed_metric_with_its_labels_and_every_metric_has_one() -> None:
-    made = [*samples(*stand()), *of_health(healths())]
+    made = [*samples(*stand()), *of_health(healths()), *of_readiness([readied()])]
     assert {name for name, _, _ in made} == METRICS.keys()
     assert all(len(labels) == len(METRICS[name].labels) for name, labels, _ in made)
 
