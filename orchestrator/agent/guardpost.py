@@ -137,7 +137,8 @@ class Post:
         os.makedirs(run, 0o755, exist_ok=True)
         known = register.load(state) or Register(0, "")
         self.mind = guard.began(settings.rules, known, marker.boot_id(), boottime())
-        register.keep(state, self.mind.register)
+        self._failed = NEVER
+        self._kept(self.mind.register)
         self.keeper = Keeper(settings, guard.posture(self.mind))
         # What was open without an end counts for as long as it takes to be granted, or confirmed, anew.
         self._left = min(self.keeper.resumed, boottime() + (settings.ttl or 2 * guard.PACE))
@@ -184,8 +185,9 @@ class Post:
         What says that this place serves for less than before (it has let go of a grant without an end, or learnt of a
         later epoch) leaves only when the kernel's gate is as narrow: whoever hears it relies on that.
         """
-        if mind.register != self.mind.register:
-            register.keep(self._state, mind.register)
+        promised = not register.same_promises(mind.register, self.mind.register)
+        if mind.register != self.mind.register and not self._kept(mind.register) and promised:
+            return  # as if what led to it had been lost on the way
         self.mind = mind
         if self.keeper.until > self._posture().serves_until:
             self._act(boottime())
@@ -199,6 +201,17 @@ class Post:
                 if error.errno not in _UNREACHABLE:
                     raise
                 # As if it were lost on the way: nobody there, or no way there.
+
+    def _kept(self, new: Register) -> bool:
+        """Whether it is durable. What isn't is told once a minute: the disk is full or broken."""
+        try:
+            register.keep(self._state, new)
+        except OSError as error:
+            if boottime() - self._failed >= MINUTE:
+                self._failed = boottime()
+                say(f"the register can't be written, so nothing new can be promised: {error}")
+            return False
+        return True
 
     def _to(self, address: str, port: int) -> Tuple[str, int]:
         mapped = self._udp.family == socket.AF_INET6 and ":" not in address
@@ -295,6 +308,8 @@ class Post:
         except (ValueError, TypeError, AttributeError) as error:
             return {"error": f"it can't be read: {error}"}
         self._became(mind, [])
+        if self.mind.register.done.get(words["operation"]) != outcome:
+            return {"error": "the register can't be written: see to this host's disk"}
         say(f"order {words['verb']} {words['operation']}: {outcome}; {words['words'] or words['proof']}")
         self._act(boottime())
         return {"outcome": outcome, **self.status(now)}

@@ -20,7 +20,7 @@ import subprocess
 import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import VERSION, address, marker, posture, register, unitfiles, units
+from . import VERSION, address, guardtalk, marker, posture, register, unitfiles, units
 from .posture import STATE, replace, settle
 from .register import Register
 from .serve import Fault
@@ -86,6 +86,7 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
     _same_pair(job["settings"]["pair"])
     _same_key(job["key"])
     first = _first_register(job["settings"])
+    leased = _settings().get("ttl") == 0 and job["settings"]["ttl"] > 0
     wanted = _files(job, systemd)
     links = _links(job["sha"])
     gone = _intend([*wanted, *links])
@@ -97,6 +98,8 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
         register.keep(STATE, first)
     if any(path.startswith(unitfiles.UNITS) for path in changed):
         units.reload()
+    if leased:
+        _carry_over()
     took = _run_guard(bool(changed))
     _prune(job["sha"])
     told = (
@@ -256,6 +259,17 @@ def _unlink(path: str) -> bool:
 def _within() -> float:
     """How long the guard may take to end, and to be ready again: a granter lets the active have a grant first."""
     return READY_WITHIN + float(_settings().get("ttl", 0))
+
+
+def _carry_over() -> None:
+    """The pair gets a lease, and this guard may be the first to know: what serves goes on until it is granted."""
+    try:
+        told = guardtalk.ask({"verb": "status"})
+        if told["serves"]:
+            words = "it served when its lease was introduced"
+            guardtalk.ask({"verb": "attest", "epoch": told["epoch"], "words": words})
+    except guardtalk.Silent as silent:
+        raise Fault("guard-down", str(silent), "Start it, then try again: what serves must go on.") from silent
 
 
 def _run_guard(changed: bool) -> Any:

@@ -3,6 +3,8 @@
 The register says which epoch it is, which place is active in it, and what this guard has promised. It is the authority:
 the controller's journal, the epoch in the DNS and the store markers follow it (DESIGN section 8).
 
+Two files of one size change places with each change, so that keeping it needs no space on a disk that is full.
+
 Invariant: a register is replaced whole and is durable when `keep` returns; one that is damaged is an error, never an
 empty one. Its `generation` grows with every minute and start, so that who remembers a higher one knows a restored copy.
 """
@@ -15,9 +17,11 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 
+from . import beneath
 from .lease import Kept
 
 FILE = "register.json"
+SIZE = 32 << 10  # bytes, of which a register needs some 6 KiB at most
 REMEMBERED = 64  # operations whose outcome is known when they are asked for again
 
 
@@ -66,19 +70,27 @@ class Register:
         return replace(self, done=dict(list(done.items())[-REMEMBERED:]))
 
 
+def same_promises(one: Register, other: Register) -> bool:
+    """Whether they differ in nothing but what others told of themselves, and in age: losing that breaks no promise."""
+    return replace(one, generation=0, seen={}, stores={}) == replace(other, generation=0, seen={}, stores={})
+
+
 def text(register: Register) -> bytes:
-    """What the file holds: a line of JSON, and a line with its SHA-256."""
+    """What the file holds: a line of JSON, one with its SHA-256, empty lines. Raises ValueError if that is too long."""
     head: Dict[str, Any] = dict(register.__dict__)
     head["kept"] = dict(register.kept.__dict__)
     head["without_end"] = sorted(register.without_end)
     line = json.dumps(head, sort_keys=True).encode()
-    return line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n"
+    whole = line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n"
+    if len(whole) > SIZE:
+        raise ValueError(f"a register of {len(whole)} bytes")
+    return whole.ljust(SIZE, b"\n")
 
 
 def parse(raw: bytes) -> Register:
     """The register that a file holds. Raises Damaged."""
     line, _, digest = raw.partition(b"\n")
-    if hashlib.sha256(line).hexdigest().encode() + b"\n" != digest:
+    if hashlib.sha256(line).hexdigest().encode() != digest.rstrip(b"\n"):
         raise Damaged("its digest doesn't fit its content")
     head = json.loads(line)
     try:
@@ -109,18 +121,20 @@ def load(directory: str) -> Optional[Register]:
 
 def keep(directory: str, register: Register) -> None:
     """Durable when this returns. Raises OSError."""
-    path = os.path.join(directory, FILE)
-    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    name, new, data = FILE.encode(), FILE.encode() + b".new", text(register)
+    there = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        data = text(register)
-        while data:
-            data = data[os.write(fd, data) :]
-        os.fsync(fd)
+        # Not truncated: its blocks are written again, and a disk that is full has none to give.
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=there)
+        try:
+            beneath.write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        try:
+            beneath.exchange(there, new, there, name)
+        except (FileNotFoundError, beneath.Unsupported):
+            os.rename(new, name, src_dir_fd=there, dst_dir_fd=there)
+        os.fsync(there)
     finally:
-        os.close(fd)
-    os.rename(path + ".new", path)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        os.close(there)
