@@ -20,7 +20,7 @@ from tests.lab.site import Site
 from tests.lab.waiting import until
 from tests.support import require
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
 
 KEY, CANARY = "/etc/mailmirror/tsig.key", "/etc/mailmirror/canary"
 LONGEST = 45.0

@@ -24,7 +24,7 @@ from tests.support import require
 
 SECONDS = float(os.environ.get("LAB_SECONDS", "40"))
 SLOW = 8_000_000  # bits a second, of the primary's and the witness's cables
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab"), pytest.mark.timeout(SECONDS + 260)]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards"), pytest.mark.timeout(SECONDS + 260)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.lab.site import Site
 from tests.lab.waiting import until
 from tests.support import require
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
 
 CLOCK = "/etc/systemd/system/mailmirror-guard.service.d/clock.conf"
 LATE = 2 * TTL + 4

@@ -11,7 +11,7 @@ from tests.lab import product
 from tests.lab.site import PAIR, Site
 from tests.support import require, seeds
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
 
 EVERY = 6
 ERRAND = """

@@ -14,7 +14,7 @@ from tests.lab.waiting import until
 from tests.lab.watched import PLACES, become, place, status, verdicts, watch
 from tests.support import require
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
 
 
 @pytest.fixture(scope="module")

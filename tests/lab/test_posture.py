@@ -20,7 +20,7 @@ from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
 from tests.support import require
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
 
 CALL = """
 import json, sys
