@@ -24,8 +24,9 @@ import dns.update
 from orchestrator.errors import HostUnreachable, NotPermitted, Refused
 from orchestrator.traffic.asking import KINDS, PORT, SECONDS, Names, address_of
 from orchestrator.traffic.pointing import MX, Exchange, Mark, Plan, Sight, planned, sends_there, shows, written_texts
+from orchestrator.traffic.proof import Proof
 from orchestrator.traffic.propagation import Watched, arrivals
-from orchestrator.traffic.switch import UNKNOWN, Arrival, Proof, Target, demand
+from orchestrator.traffic.switch import UNKNOWN, Arrival, Target, demand
 
 IMPOSSIBLE = Mark(10**18 - 1, "nobody.invalid")
 """A mark that no zone has: an update that demands it can't apply."""

@@ -29,7 +29,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import HostError, Refused
-from orchestrator.traffic.switch import OLD, SHOWS, UNKNOWN, Arrival, Proof, Target, demand
+from orchestrator.traffic.proof import Proof
+from orchestrator.traffic.switch import OLD, SHOWS, UNKNOWN, Arrival, Target, demand
 
 LARGEST = 1 << 16  # bytes that `show` may print
 PAUSE = 0.2

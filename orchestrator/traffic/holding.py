@@ -13,30 +13,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from orchestrator.errors import Refused
-
-RELEASED, LEASE = "released", "lease"
-KINDS = (RELEASED, "services", "device", LEASE, "attested")
-"""What a proof may rest on: the address read back as gone, and the four fences of the design."""
-FRESH = 300.0
-"""Seconds for which a proof counts."""
-
-
-class LetGo(Protocol):
-    """A proof that a host doesn't hold the addresses, nor will by itself: `when` is Unix time, `epoch` the one that
-    begins after it.
-    """
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def when(self) -> float: ...
+from orchestrator.traffic.proof import FRESH, KINDS, LEASE, RELEASED, Proof
 
 
 class Released(NamedTuple):
@@ -84,7 +64,7 @@ class Plan:
     addresses: tuple[str, ...]  # with prefix
     quick: bool  # the old holder's removal is proven: a short look for a double is enough
     epoch: int
-    proofs: tuple[LetGo, ...]
+    proofs: tuple[Proof, ...]
     despite: tuple[str, ...] = ()  # MACs of shut hosts whose kernels still answer: announce every second
 
 
@@ -97,7 +77,7 @@ def planned(
     seen: Sequence[Sight],
     active: str,
     addresses: Sequence[str],
-    proofs: Sequence[LetGo],
+    proofs: Sequence[Proof],
     *,
     epoch: int,
     now: float,
@@ -125,7 +105,7 @@ def planned(
 
 
 def _shut(
-    others: Sequence[Sight], proofs: Sequence[LetGo], macs: Mapping[str, str], epoch: int, now: float
+    others: Sequence[Sight], proofs: Sequence[Proof], macs: Mapping[str, str], epoch: int, now: float
 ) -> set[str]:
     """The MACs of silent hosts that a lease shut: its gate answers nothing, whatever their kernels say of addresses."""
     leased = {proof.host for proof in proofs if proof.kind == LEASE and not _flaw(proof, epoch, now)}
@@ -156,7 +136,7 @@ def _nobody_else(here: Sight, others: Sequence[Sight], addresses: Sequence[str],
     return tuple(sorted(contested))
 
 
-def _proof_of(host: str, proofs: Sequence[LetGo], epoch: int, now: float) -> LetGo:
+def _proof_of(host: str, proofs: Sequence[Proof], epoch: int, now: float) -> Proof:
     """The proof that counts for a host. Raises Refused, and says what was wrong with those that don't."""
     flaws = []
     for proof in proofs:
@@ -172,7 +152,7 @@ def _proof_of(host: str, proofs: Sequence[LetGo], epoch: int, now: float) -> Let
     )
 
 
-def _flaw(proof: LetGo, epoch: int, now: float) -> str:
+def _flaw(proof: Proof, epoch: int, now: float) -> str:
     if proof.kind not in KINDS:
         return f"no fence is called {proof.kind!r:.40}"
     if proof.epoch != epoch:

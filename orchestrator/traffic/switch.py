@@ -15,26 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from orchestrator.errors import HostUnreachable, Refused, StillRunning
-from orchestrator.traffic.holding import FRESH, KINDS, RELEASED
+from orchestrator.traffic.proof import FENCES, FRESH, Proof
 
-FENCES = tuple(kind for kind in KINDS if kind != RELEASED)
-"""A host that let go of an address may serve all the same."""
 SHOWS, OLD, UNKNOWN = STATES = ("shows", "old", "unknown")
-
-
-class Proof(Protocol):
-    """That a host can't be active. `epoch` is the one that it makes room for, so the host's own was an earlier one.
-    `kind` says how it is known, `when` the last time that it was read or said, in seconds since 1970.
-    """
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def when(self) -> float: ...
 
 
 @dataclass(frozen=True)
