@@ -9,17 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import Refused
-from orchestrator.traffic.holding import (
-    FRESH,
-    KINDS,
-    Plan,
-    Released,
-    Sight,
-    Stand,
-    planned,
-    unlike,
-    unready,
-)
+from orchestrator.traffic.holding import Plan, Released, Sight, Stand, planned, unlike, unready
+from orchestrator.traffic.proof import FRESH, KINDS
 
 pytestmark = pytest.mark.issue("4.4 VIP: plan, refuse when unsafe, nothing is applied without a proof object")
 
