@@ -18,7 +18,7 @@ import json
 from typing import Any, Dict, NamedTuple, Tuple
 
 MAGIC = b"MMG1"
-LONGEST = 1200
+LONGEST = 1400
 ASK, GRANT, DENY, HELLO, WELL = KINDS = ("ask", "grant", "deny", "hello", "well")
 """A request for a grant, a grant, none (with the reason), a greeting, and the answer to it."""
 

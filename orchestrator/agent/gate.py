@@ -64,8 +64,9 @@ class Gate:
         """Both tables stand afterwards, open as long as the plain one was left by a guard of this boot that ended in
         order; returns until when. Raises Refused.
         """
+        asked = self._clock()  # before the kernel answers: whoever is stopped in between finds it past
         left = self.plain_left()
-        until = self._clock() + (left or 0.0)
+        until = asked + (left or 0.0)
         if left is None or not self.lay_open(until):
             self.lay()
             return -math.inf

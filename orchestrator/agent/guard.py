@@ -106,6 +106,9 @@ def _settled(mind: Mind, now: float) -> Mind:
         kept = register.kept if register.kept.epoch == register.epoch else Kept(register.epoch)
         register = replace(register, kept=kept)
         granter = replace(lease.started(rules.place, kept, now, rules.terms), leaving=bool(register.leaving))
+    elif register.kept.epoch:
+        # There is no lease any more: what was promised under one must not count when there is one again.
+        register = replace(register, kept=Kept(0, without_end=bool(register.leaving)))
     named = {peer: epoch for peer, epoch in mind.named.items() if epoch > register.epoch}
     return replace(mind, register=register, holder=holder, granter=granter, confirmed=False, denied={}, named=named)
 
@@ -147,8 +150,10 @@ def posture(mind: Mind) -> Posture:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def tick(mind: Mind, now: float, stores: Stores, fresh: Fresh) -> Tuple[Mind, List[Message]]:
-    """What is due: greetings, and the holder's requests. Called at least ten times a second."""
+def tick(mind: Mind, now: float, stores: Stores, fresh: Fresh, weak: bool = False) -> Tuple[Mind, List[Message]]:
+    """What is due: greetings, and the holder's requests. Called at least ten times a second. `weak`: there is no gate
+    in this host's kernel, so the lease ends only as quickly as services can be stopped.
+    """
     if now < mind.next_round:
         return mind, []
     messages = []
@@ -162,7 +167,7 @@ def tick(mind: Mind, now: float, stores: Stores, fresh: Fresh) -> Tuple[Mind, Li
         for peer in mind.rules.peers:
             holder, request = lease.ask(mind.holder, peer, now, fresh())
             mind = replace(mind, holder=holder)
-            asked = {**request._asdict(), "stores": {store: list(told) for store, told in stores.items()}}
+            asked = {**request._asdict(), "weak": weak, "stores": {store: list(told) for store, told in stores.items()}}
             messages.append(Message(ASK, mind.rules.place, peer, standing(mind), request.nonce, asked))
     return mind, messages
 
@@ -180,11 +185,12 @@ def received(mind: Mind, message: Message, now: float, fresh: Fresh) -> Tuple[Mi
     if message.standing.generation > seen:
         register = replace(mind.register, seen={**mind.register.seen, message.by: message.standing.generation})
         mind = replace(mind, register=register)
-    mind = _learned(mind, message.by, message.standing, now)
+    if answers:  # else it may be of an earlier life of the pair
+        mind = _learned(mind, message.by, message.standing, now)
     if message.kind == HELLO:
         mind = _reminded(mind, int(message.body.get("seen", 0)), now)
         said = mind.register
-        body = {"leaving": bool(said.leaving), "announced": said.announced, "turn": said.turn}
+        body = {"leaving": bool(said.leaving), "announced": said.announced, "turn": said.turn, "ttl": mind.rules.ttl}
         return mind, [Message(WELL, mind.rules.place, message.by, standing(mind), message.nonce, body)]
     if message.kind == ASK:
         return _asked(mind, message, now, fresh)
@@ -232,9 +238,10 @@ def _asked(mind: Mind, message: Message, now: float, fresh: Fresh) -> Tuple[Mind
     stores, why = _remembered(mind.register.stores, message.body.get("stores", {}))
     if why:
         return denied(why)
+    weak = bool(message.body.get("weak"))
     request = Request(*(message.body[name] for name in Request._fields))
     granter, grant = lease.answer(mind.granter, request, now, mind.rules.terms, fresh())
-    mind = replace(mind, granter=granter, register=replace(mind.register, kept=granter.kept, stores=stores))
+    mind = replace(mind, granter=granter, register=replace(mind.register, kept=granter.kept, stores=stores, weak=weak))
     if grant is None:
         refuses = f"it refuses in epoch {mind.register.epoch}: a promotion is on"
         return denied(refuses if granter.kept.refuses else f"it knows epoch {mind.register.epoch}")
@@ -246,7 +253,8 @@ def _remembered(known: Stores, told: Mapping[str, List[int]]) -> Tuple[Stores, s
     stores = dict(known)
     for store, (epoch, generation) in known.items():
         if store not in told:
-            return known, f"its store {store} is missing: is the file system mounted?"
+            remedy = "is the file system mounted? If it was taken out on purpose: mailmirror-guard forget"
+            return known, f"its store {store} is missing: {remedy}"
         here = (int(told[store][0]), int(told[store][1]))
         if here < (epoch, generation):
             return known, f"its store {store} is a restored copy: generation {here[1]}, {generation} was seen"
@@ -287,7 +295,12 @@ def _well(mind: Mind, message: Message, now: float) -> Mind:
     if mind.holder is not None:
         if turn > register.turn:
             register = replace(register, announced=bool(message.body["leaving"]), turn=turn)
-        return replace(mind, register=register, confirmed=mind.confirmed or same)
+        agrees = same and message.standing.active == register.active and not message.body.get("ttl", 0.0)
+        return replace(mind, register=register, confirmed=mind.confirmed or agrees)
+    if turn > register.turn:
+        register = replace(register, turn=turn)  # this register is an older copy
+    if message.body["announced"] and message.by == register.active:
+        register = replace(register, kept=replace(register.kept, without_end=True))
     if turn == register.turn and not register.leaving and not message.body["announced"]:
         # The active has heard of the withdrawal, and no older word of this guard moves it any more.
         register = replace(register, kept=replace(register.kept, without_end=False))
@@ -367,10 +380,19 @@ def _leave(mind: Mind, order: Order, _: float) -> Mind:
 
 def _withdraw(mind: Mind, order: Order, _: float) -> Mind:
     """It stays after all; on the active, what an operator attested counts no more."""
-    turn = mind.register.turn + bool(mind.register.leaving)
+    turn = mind.register.turn + 1
     register = replace(mind.register, leaving="", attested="", turn=turn)
-    granter = None if mind.granter is None else replace(mind.granter, leaving=False)
-    return replace(mind, register=register, granter=granter)
+    if mind.granter is None:
+        return replace(mind, register=register)
+    # As long as it is in this epoch, nobody was promoted by what it refused.
+    granter = replace(lease.relent(mind.granter), leaving=False)
+    return replace(mind, granter=granter, register=replace(register, kept=granter.kept))
+
+
+def _forget(mind: Mind, order: Order, _: float) -> Mind:
+    """The active's stores aren't what they were, and that is meant: what was remembered of them counts no more."""
+    _same_epoch(mind, order)
+    return replace(mind, register=replace(mind.register, stores={}))
 
 
 def _of_granter(mind: Mind, change: Callable[[Granter], Granter]) -> Mind:
@@ -409,11 +431,14 @@ def _advance(mind: Mind, order: Order, now: float) -> Mind:
             raise Impossible("the active announced its reboot and may serve after it: withdraw that first")
     elif mind.granter is None:
         raise Impossible("without a lease the next epoch needs a proof: a tombstone, a fence, or an operator's word")
+    elif mind.register.weak:
+        raise Impossible("the active has no gate in its kernel, so that its lease has run out proves nothing: fence it")
     else:
         lease.advance(mind.granter, order.epoch, now)
         if order.active == mind.rules.place and mind.named.get(WITNESS) != order.epoch:
             raise Impossible(f"the witness's register has to be in epoch {order.epoch} first, and wasn't heard to be")
-    return _settled(replace(mind, register=mind.register.in_epoch(order.epoch, order.active)), now)
+    mind = _settled(replace(mind, register=mind.register.in_epoch(order.epoch, order.active)), now)
+    return replace(mind, confirmed=bool(order.proof))  # who proves it knows that no later epoch exists
 
 
 _VERBS: Mapping[str, Callable[[Mind, Order, float], Mind]] = {
@@ -421,6 +446,7 @@ _VERBS: Mapping[str, Callable[[Mind, Order, float], Mind]] = {
     "attest": _attest,
     "leave": _leave,
     "withdraw": _withdraw,
+    "forget": _forget,
     "refuse": _refuse,
     "relent": _relent,
     "tombstone": _tombstone,

@@ -73,7 +73,7 @@ class Keeper:
 
     def follow(self, posture: Posture, relay: Optional[str], queues: bool, now: float) -> None:
         """Called with every turn of the loop. `queues`: Postfix is proven to queue only, so port 25 may answer."""
-        if self._gate is None or (self.weak and now - self._looked < MINUTE):
+        if self._gate is None or (self.weak and now - self._looked < 1.0):
             return
         until = posture.serves_until if posture.serves_until > now else NEVER
         ports = self._ports(relay, queues and posture.role == "passive")
@@ -126,12 +126,12 @@ class Keeper:
 
 
 class Post:
-    """A guard at work. `run` returns when `ending` is set."""
+    """A guard at work. `run` returns when `ending` is set, and soon after `asked_to_end` is, by a signal for one."""
 
     def __init__(self, settings: Settings, key: bytes, *, state: str = STATE, run: str = RUN) -> None:
         """Raises register.Damaged, OSError."""
         self.settings = settings
-        self.ending = False
+        self.ending = self.asked_to_end = False
         self._key, self._state = key, state
         os.makedirs(state, 0o700, exist_ok=True)
         os.makedirs(run, 0o755, exist_ok=True)
@@ -172,10 +172,12 @@ class Post:
             self._became(guard.aged(self.mind), [])
         if now >= self.mind.next_round:
             holds = self.mind.holder is not None
-            self._became(*guard.tick(self.mind, now, self._stores() if holds else {}, _fresh))
+            self._became(*guard.tick(self.mind, now, self._stores() if holds else {}, _fresh, bool(self.keeper.weak)))
         if now - self._alive >= 1.0:
             self._alive = now
             notify("WATCHDOG=1")
+        if self.asked_to_end and self._leaves_at == ALWAYS:
+            self._leave()
         if now >= self._leaves_at:
             self.ending = True
 
@@ -197,6 +199,8 @@ class Post:
             try:
                 address, port = self.settings.peers[message.to]
                 self._udp.sendto(datagram.sealed(message, self.settings.pair, self._key), self._to(address, port))
+            except ValueError as error:
+                say(f"nothing is asked of the {message.to}: {error}; are there very many stores?")
             except OSError as error:
                 if error.errno not in _UNREACHABLE:
                     raise
@@ -231,6 +235,7 @@ class Post:
                 message = datagram.parse(raw, self.settings.pair, self.settings.place, self._key)
             except datagram.Unsigned:
                 continue
+            now = boottime()  # not before it was here: what is granted runs from this moment
             try:
                 self._became(*guard.received(self.mind, message, now, _fresh))
             except (KeyError, TypeError, ValueError) as error:
@@ -242,7 +247,7 @@ class Post:
         for path in self.settings.stores:
             mark = marker.look(path)
             if mark is not None:  # else the granters miss it, and say so
-                found[mark.store] = (mark.epoch, mark.generation)
+                found[mark.store[:8]] = (mark.epoch, mark.generation)  # short: all have to fit into a datagram
         return found
 
     # --- what follows from the state ----------------------------------------------------------------------------------
@@ -307,11 +312,16 @@ class Post:
             return {"error": str(error)}
         except (ValueError, TypeError, AttributeError) as error:
             return {"error": f"it can't be read: {error}"}
-        self._became(mind, [])
+        try:
+            self._became(mind, [])
+        except ValueError as error:
+            return {"error": f"it can't be kept: {error}"}
         if self.mind.register.done.get(words["operation"]) != outcome:
             return {"error": "the register can't be written: see to this host's disk"}
         say(f"order {words['verb']} {words['operation']}: {outcome}; {words['words'] or words['proof']}")
         self._act(boottime())
+        if self.keeper.until > self._posture().serves_until:
+            return {"error": f"it is kept, but the kernel's gate is still open: {self.keeper.weak}; order it again"}
         return {"outcome": outcome, **self.status(now)}
 
     def status(self, now: float) -> Dict[str, Any]:
@@ -342,11 +352,11 @@ class Post:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """Asked to end: a granter first lets the active have a grant without an end, and waits half a ttl for that."""
         granter = self.mind.granter
         if granter is None or self.mind.register.kept.refuses:
-            self.ending = True
+            self._leaves_at = NEVER
             return
         self.mind = guard.leaving(self.mind)
         self.hands.stop()  # what is started now would, by its boot gate, start this guard again

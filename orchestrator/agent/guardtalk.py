@@ -5,6 +5,7 @@
     mailmirror-guard grant --open-ended --reason '...'      before this granter is rebooted or taken away
     mailmirror-guard withdraw                               end of an attestation, or of a grant without an end
     mailmirror-guard begin --epoch 1 --active primary       the first register of a pair that has none anywhere
+    mailmirror-guard forget                                 the active's stores were changed on purpose
     mailmirror-guard run | gate UNIT | tidy                 for systemd
 
 `asked` is the same for a controller, by the agent's conversation.
@@ -116,8 +117,12 @@ def serve(options: argparse.Namespace) -> int:
     """Until it is told to end."""
     told, key = settings.load(options.settings, options.key)
     post = Post(told, key, state=options.state, run=options.run)
-    signal.signal(signal.SIGTERM, lambda *_: post.leave())
-    signal.signal(signal.SIGINT, lambda *_: post.leave())
+
+    def end(*_: object) -> None:
+        post.asked_to_end = True  # no more: the loop may be in the middle of anything
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
     try:
         post.run()
     finally:
@@ -158,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--open-ended", action="store_true", required=True)
     grant.add_argument("--reason", required=True)
     verbs.add_parser("withdraw", help="the end of an attestation, or of a grant without an end")
+    verbs.add_parser("forget", help="what was remembered of the active's stores: they were changed on purpose")
     begin = verbs.add_parser("begin", help="the first register, where no guard of the pair has one")
     begin.add_argument("--epoch", type=int, required=True)
     begin.add_argument("--active", required=True, metavar="PLACE")
@@ -193,6 +199,8 @@ def _told(options: argparse.Namespace) -> int:
         told = ask({"verb": "leave", "words": options.reason}, options.run)
     elif options.verb == "begin":
         told = ask({"verb": "begin", "epoch": options.epoch, "active": options.active}, options.run)
+    elif options.verb == "forget":
+        told = ask({"verb": "forget", "epoch": told["epoch"]}, options.run)
     elif options.verb == "withdraw":
         told = ask({"verb": "withdraw"}, options.run)
     if "error" in told:

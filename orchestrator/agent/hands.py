@@ -112,7 +112,7 @@ class Hands:
         for name, step in self._steps(wish):
             try:
                 step()
-            except (Fault, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - a thread that ended would be missed by nobody
                 remedy = getattr(error, "remedy", "")
                 problems[name] = f"{error} {remedy}".strip()
             with self._turn:
@@ -146,9 +146,15 @@ class Hands:
     def _hold(self, active: Optional[str]) -> None:
         if not self._settings.postfix:
             return
-        proof = posture.hold(active, self._state)
+        try:
+            proof = posture.hold(active, self._state)
+        except BaseException:
+            with self._turn:
+                self.queues = False
+            raise
         with self._turn:
-            self.queues = proof.state == posture.DONE
+            passive = self._wish is not None and self._wish.role == "passive"
+            self.queues = proof.state == posture.DONE and passive
         if proof.state != posture.DONE:
             raise Fault("not-held", "Postfix doesn't only queue yet: " + "; ".join(proof.why), "It is looked at again.")
         _proven(units.start([unit for unit in self._settings.units if unit in POSTFIX]))

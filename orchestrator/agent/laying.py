@@ -85,8 +85,13 @@ def install(job: Mapping[str, Any]) -> Dict[str, Any]:
     systemd = units.version()
     _same_pair(job["settings"]["pair"])
     _same_key(job["key"])
-    first = _first_register(job["settings"])
-    leased = _settings().get("ttl") == 0 and job["settings"]["ttl"] > 0
+    first = _first_register(job["settings"], bool(job["may_begin"]))
+    before, after = _settings().get("ttl"), job["settings"]["ttl"]
+    leased = before == 0 and after > 0
+    if before and not after and role(_settings()) == marker.ACTIVE and job["settings"]["place"] != "witness":
+        raise Fault(
+            "active", "this host is the active one, and the others still grant it a lease", "Update them first."
+        )
     wanted = _files(job, systemd)
     links = _links(job["sha"])
     gone = _intend([*wanted, *links])
@@ -157,17 +162,18 @@ def _same_key(key: str) -> None:
         )
 
 
-def _first_register(settings: Mapping[str, Any]) -> Optional[Register]:
+def _first_register(settings: Mapping[str, Any], may_begin: bool) -> Optional[Register]:
     """What the guard of a host that never had one begins with; None where it has, or is to learn it from the others.
 
-    An active host goes on serving: by the word of who installs the guard, until the first grant.
+    An active host goes on serving: by the word of who installs the guard, until the first grant. `may_begin`: the other
+    mail host isn't active. Where it is, this one's markers are of an earlier epoch.
     """
     if settings["place"] == "witness" or register.load(STATE) is not None:
         return None
     marks = [mark for mark in map(marker.look, settings["stores"]) if mark is not None]
     if not marks:
         raise Fault("no-marker", "no store has a marker: is this host the active one?", "Run `mailmirror init` first.")
-    if role(settings) != marker.ACTIVE:
+    if role(settings) != marker.ACTIVE or not may_begin:
         return None
     words = "it was active when its guard was installed"
     return Register(max(mark.epoch for mark in marks), settings["place"], boot=marker.boot_id(), attested=words)
@@ -267,7 +273,9 @@ def _carry_over() -> None:
         told = guardtalk.ask({"verb": "status"})
         if told["serves"]:
             words = "it served when its lease was introduced"
-            guardtalk.ask({"verb": "attest", "epoch": told["epoch"], "words": words})
+            told = guardtalk.ask({"verb": "attest", "epoch": told["epoch"], "words": words})
+        if "error" in told:
+            raise Fault("guard-down", str(told["error"]), "See `mailmirror-guard status` there, then try again.")
     except guardtalk.Silent as silent:
         raise Fault("guard-down", str(silent), "Start it, then try again: what serves must go on.") from silent
 
@@ -381,6 +389,8 @@ def _remove_markers(stores: List[str]) -> List[str]:
 def _remove_files() -> List[str]:
     ledger = _ledger()
     removed = [path for path in ledger["paths"] if _unlink(path)]
+    for path in ledger["paths"]:
+        _unlink(path + ".mailmirror-new")  # of an installation that was cut off
     for directory in (CODE, *sorted(ledger["directories"], key=len, reverse=True)):
         if directory == CODE:
             shutil.rmtree(CODE, ignore_errors=True)

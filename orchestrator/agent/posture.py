@@ -68,7 +68,7 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
         holding.route(active)
     except ValueError as error:
         raise Fault("bad-request", str(error), "Name the active's fixed address.") from error
-    record = _load(state) or {"instances": {}}
+    record = _load(state) or {"instances": {}, "boot": boot_id(), "reloaded": None}
     told: List[str] = []
     for directory in _instances():
         _refuse_to_hold(directory)

@@ -38,8 +38,9 @@ class Register:
     `kept`: what it promised as a granter. `boot` is the boot for which `without_end` (granters whose grants have no
     end) and `attested` (an operator's words) count. `announced`: in a pair without a witness, the next reboot was
     announced. `leaving`: why this granter grants without an end; `turn`: how often that was ordered or withdrawn, or on
-    the active, the last such turn that it heard of. `seen`: the highest generation of each other guard;
-    `stores`: the epoch and generation of each store, as the active told them; `done`: operation -> outcome.
+    the active, the last such turn that it heard of. `seen`: the highest generation of each other guard; `stores`: the
+    epoch and generation of each store, by the first letters of its id, as the active told them; `done`: operation ->
+    outcome; `weak`: the active told that its kernel doesn't end its lease.
     """
 
     epoch: int
@@ -56,12 +57,13 @@ class Register:
     seen: Mapping[str, int] = field(default_factory=dict)
     stores: Mapping[str, Tuple[int, int]] = field(default_factory=dict)
     done: Mapping[str, str] = field(default_factory=dict)
+    weak: bool = False
 
     def in_epoch(self, epoch: int, active: str) -> "Register":
         """The register in a later epoch. What was promised in this one doesn't count there."""
         return replace(
             self, epoch=epoch, active=active, kept=NOTHING, without_end=frozenset(), attested="", announced=False,
-            stores={},
+            weak=False, stores={},
         )  # fmt: skip
 
     def with_done(self, operation: str, outcome: str) -> "Register":

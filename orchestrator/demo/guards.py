@@ -41,9 +41,19 @@ def main() -> None:
     try:
         obey({place: str(directory / place) for place in PLACES}, orders)
     finally:
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            for process in guards.values():
+                process.send_signal(number)
         for process in guards.values():
-            process.kill()
-            process.wait()
+            _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(3 * TTL)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _ports() -> dict[str, int]:

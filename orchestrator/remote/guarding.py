@@ -38,8 +38,20 @@ def install(pair: Pair, host: Host, key: bytes, within: float = WITHIN) -> dict[
     """
     python = "/usr/bin/python3" if host.python == "python3" else host.python
     settings = guard_settings(pair, host, fixed_addresses(pair))
-    job = {"settings": settings, "key": key.hex(), "sha": bootstrap.archive().sha, "python": python}
+    job: dict[str, Any] = {"settings": settings, "key": key.hex(), "sha": bootstrap.archive().sha, "python": python}
+    job["may_begin"] = _may_begin(pair, host, within)
     return _errand(host, "install", job, within)
+
+
+def _may_begin(pair: Pair, host: Host, within: float) -> bool:
+    """Whether a first guard on this host may take its store's word that it is active: the other mail host isn't.
+
+    Raises what `look` does: who can't be asked may be the active one.
+    """
+    if host not in (pair.primary, pair.mirror) or look(host, within)["installed"]:
+        return True
+    other = pair.mirror if host is pair.primary else pair.primary
+    return bool(look(other, within)["role"] != "active")
 
 
 def remove(host: Host, even_active: bool = False, markers: bool = False, within: float = WITHIN) -> dict[str, Any]:

@@ -80,7 +80,9 @@ def test_a_dead_dovecot_is_suspect_then_down_and_its_restart_is_proposed(watched
     until(lambda: status(watched)["permit_open"], within=10, what="deletions may flow again")
     kept = verdicts(watched)[before:]
     levels = [each["level"] for each in kept]
-    assert list(dict.fromkeys(levels)) == ["SUSPECT", "DOWN", "HEALTHY"], levels
+    # On its way back a lost letter may count for a while: DEGRADED.
+    seen = [level for level in dict.fromkeys(levels) if level != "DEGRADED"]
+    assert seen == ["SUSPECT", "DOWN", "HEALTHY"], levels
     down = kept[levels.index("DOWN")]
     assert down["evidence"] and down["was"] == "SUSPECT"
 

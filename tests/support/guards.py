@@ -149,8 +149,9 @@ class Guards:
     def hear(self, place: str, by: str) -> None:
         """`place` hears from `by`, unless their link is cut."""
         if place != by:
-            self.seats[by].mind = replace(self.seats[by].mind, next_round=NEVER)
-            self.tick(by)
+            for each in (by, place):
+                self.seats[each].mind = replace(self.seats[each].mind, next_round=NEVER)
+                self.tick(each)
             self.deliver()
 
 
