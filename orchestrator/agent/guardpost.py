@@ -19,12 +19,13 @@ import socket
 import sys
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import datagram, guard, marker, register
+from . import datagram, guard, marker, orders, register
 from .gate import Gate, boottime
-from .guard import Mind, Order, Posture
+from .guard import Mind, Posture
 from .hands import Hands, Wish
 from .lease import ALWAYS, NEVER, Impossible
 from .nft import Missing, Nft, Refused
+from .orders import Order
 from .register import Register
 from .ruleset import Ports
 from .settings import LMTP, RUN, SMTP, STATE, Settings
@@ -299,7 +300,7 @@ class Post:
             call.close()
 
     def answer(self, line: bytes, now: float) -> Dict[str, Any]:
-        """To a line of JSON: {"verb": "status"}, or an order with the fields of guard.Order."""
+        """To a line of JSON: {"verb": "status"}, or an order with the fields of orders.Order."""
         try:
             head = json.loads(line)
             if head.get("verb") == "status":
@@ -307,7 +308,7 @@ class Post:
             epoch = int(head.get("epoch", self.mind.register.epoch))
             words = {name: str(head.get(name, "")) for name in ("verb", "operation", "active", "proof", "words")}
             words["operation"] = words["operation"] or secrets.token_hex(8)
-            mind, outcome = guard.ordered(self.mind, Order(epoch=epoch, **words), now)
+            mind, outcome = orders.ordered(self.mind, Order(epoch=epoch, **words), now)
         except Impossible as error:
             return {"error": str(error)}
         except (ValueError, TypeError, AttributeError) as error:

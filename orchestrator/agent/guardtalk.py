@@ -33,7 +33,7 @@ from .settings import RUN, STATE
 WITHIN = 10.0
 TICK = 0.02  # seconds between two looks for an answer
 WORDS = ("verb", "operation", "epoch", "active", "proof", "words")
-"""What an order says; `guard.Order` has their meaning."""
+"""What an order says; `orders.Order` has their meaning."""
 
 
 class Silent(Exception):

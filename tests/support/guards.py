@@ -10,10 +10,11 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from orchestrator.agent import guard
+from orchestrator.agent import guard, orders
 from orchestrator.agent.datagram import Message
-from orchestrator.agent.guard import Mind, Order, Rules
+from orchestrator.agent.guard import Mind, Rules
 from orchestrator.agent.lease import ALWAYS, NEVER, Terms
+from orchestrator.agent.orders import Order
 from orchestrator.agent.register import Register
 
 PAIR, TRIO = ("primary", "mirror"), ("primary", "mirror", "witness")
@@ -91,7 +92,7 @@ class Guards:
         seat = self.seats[place]
         given = {"epoch": seat.mind.register.epoch, **words}
         order = Order(verb, operation or f"operation {self.numbers()}", **given)  # type: ignore[arg-type]
-        mind, outcome = guard.ordered(seat.mind, order, seat.clock)
+        mind, outcome = orders.ordered(seat.mind, order, seat.clock)
         self._became(seat, mind, ())
         return outcome
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.agent import guard
-from orchestrator.agent.lease import Impossible, Terms
+from orchestrator.agent.lease import NEVER, Impossible, Terms
 from tests.support.guards import PAIR, TTL, Guards
 
 RUN_OUT = Terms().run_out(TTL)
@@ -199,6 +199,21 @@ def test_a_second_active_in_one_epoch_cannot_be_ordered(guards: Guards) -> None:
         guards.order("mirror", "advance", epoch=2, active="witness", proof="p")
     with pytest.raises(Impossible, match="only its guard"):
         guards.order("mirror", "tombstone", epoch=2)
+
+
+def test_a_lease_that_no_kernel_ends_proves_nothing(guards: Guards) -> None:
+    trio, seat = guards, guards.seats["primary"]
+    mind, messages = guard.tick(
+        replace(seat.mind, next_round=NEVER), seat.clock, {"s": (1, 1)}, trio.numbers, weak=True
+    )
+    trio._became(seat, mind, messages)
+    trio.deliver()
+    trio.part("primary", "mirror", "witness")
+    for place in ("mirror", "witness"):
+        trio.order(place, "refuse")
+    trio.run(10 * TTL)
+    with pytest.raises(Impossible, match="fence it"):
+        trio.promote()
 
 
 # --- copies and repetitions -----------------------------------------------------------------------------------------

@@ -436,20 +436,3 @@ def test_a_long_reason_ends_the_guard(tmp_path: Path) -> None:
         assert "error" in witness.answer(json.dumps(order).encode(), gate.boottime())
     finally:
         witness.close()
-
-
-def test_a_lease_that_no_kernel_ends_proves_nothing() -> None:
-    trio = Guards()
-    seat = trio.seats["primary"]
-    trio.run(2 * TTL)
-    mind, messages = guard.tick(
-        replace(seat.mind, next_round=NEVER), seat.clock, {"s": (1, 1)}, trio.numbers, weak=True
-    )
-    trio._became(seat, mind, messages)
-    trio.deliver()
-    trio.part("primary", "mirror", "witness")
-    for place in ("mirror", "witness"):
-        trio.order(place, "refuse")
-    trio.run(10 * TTL)
-    with pytest.raises(Impossible, match="fence it"):
-        trio.promote()

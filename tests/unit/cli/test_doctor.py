@@ -50,7 +50,7 @@ def test_a_person_reads_what_is_in_the_way_why_that_matters_and_what_to_do(
     assert "why: No place is promoted before" in rest and "do: Add a witness with mm_lease, or say mm_fence" in rest
     assert "  UNKNOWN  clock      The clock of mail2.org.example isn't known" in out
     assert "  warn     mode       mm_mode is observe" in out
-    assert max(map(len, lines)) <= 104
+    assert max(len(line) for line in lines if "/" not in line) <= 104, "paths aren't broken"
 
 
 def test_programs_read_every_check_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
