@@ -74,6 +74,14 @@ def _attest(mind: Mind, order: Order, now: float) -> Mind:
     return replace(mind, register=replace(mind.register, attested=order.words))
 
 
+def _confirm(mind: Mind, order: Order, _: float) -> Mind:
+    """The controller says that no later epoch exists, in the place of a passive guard that can't be asked."""
+    _same_epoch(mind, order)
+    if mind.holder is None or mind.rules.ttl:
+        raise Impossible("only the active of a pair without a lease is confirmed: with one, a granter has to answer")
+    return replace(mind, confirmed=True)
+
+
 def _leave(mind: Mind, order: Order, _: float) -> Mind:
     """This granter is about to leave: the active gets a grant without an end."""
     if mind.register.active == mind.rules.place:
@@ -150,6 +158,7 @@ def _advance(mind: Mind, order: Order, now: float) -> Mind:
 _VERBS: Mapping[str, Callable[[Mind, Order, float], Mind]] = {
     "begin": _begin,
     "attest": _attest,
+    "confirm": _confirm,
     "leave": _leave,
     "withdraw": _withdraw,
     "forget": _forget,

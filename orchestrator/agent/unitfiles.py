@@ -31,8 +31,8 @@ WANTED_BY = "sysinit.target"
 """As nftables.service: whatever is booted, a rescue shell's network too, the gate is shut first."""
 DROP_IN = "mailmirror-gate.conf"
 WATCHDOG, STOPS = 10.0, 5.0
-"""Seconds without a word from the guard until systemd starts it anew (it gives one in each of its rounds, four in a
-ttl), and for which it may be busy ending; a granter that ends first lets the active have a grant, for half a ttl.
+"""Seconds without a word from the guard, which gives one a second, until systemd starts it anew, and for which it may
+be busy ending; a granter that ends first lets the active have a grant, for half a ttl.
 """
 KNOWS_EXEC_CONDITION = 243
 

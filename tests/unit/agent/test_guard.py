@@ -335,6 +335,23 @@ def test_a_pair_opens_by_the_other_guards_word(pair: Guards) -> None:
     assert pair.serving == ["primary"]
 
 
+@pytest.mark.issue("4.2 without a witness the controller, too, confirms that no later epoch exists")
+def test_a_pair_opens_by_the_controllers_word_in_the_other_guards_place(pair: Guards, guards: Guards) -> None:
+    for place in PAIR:
+        pair.down(place)
+    pair.starts("primary")
+    with pytest.raises(Impossible, match="look at the state again"):
+        pair.order("primary", "confirm", epoch=2)
+    pair.order("primary", "confirm")
+    pair.run(5)
+    assert pair.serving == ["primary"]
+    with pytest.raises(Impossible, match="a granter has to answer"):
+        guards.order("primary", "confirm")
+    pair.order("primary", "tombstone", epoch=2)
+    with pytest.raises(Impossible, match="only the active"):
+        pair.order("primary", "confirm", epoch=1)
+
+
 @pytest.mark.issue("4.2 an announced reboot needs no confirmation, and no epoch begins before it is withdrawn")
 def test_an_announced_reboot(pair: Guards) -> None:
     pair.order("mirror", "leave", words="both get a new kernel")
