@@ -66,6 +66,7 @@ class Mind:
     confirmed: bool = False
     named: Mapping[str, int] = field(default_factory=dict)
     next_round: float = NEVER
+    silent_until: float = NEVER  # what it granted in an earlier epoch may last until then
 
 
 class Posture(NamedTuple):
@@ -210,7 +211,10 @@ def _learned(mind: Mind, by: str, told: Standing, now: float) -> Mind:
         return mind
     if told.active == mind.rules.place:
         return replace(mind, named={**mind.named, by: max(told.epoch, mind.named.get(by, 0))})
-    return settled(replace(mind, register=mind.register.in_epoch(told.epoch, told.active)), now)
+    granted = NEVER if mind.granter is None else mind.granter.run_out
+    mind = settled(replace(mind, register=mind.register.in_epoch(told.epoch, told.active)), now)
+    # Whoever was fenced may be back, and have been granted the old epoch before this guard heard of the new one.
+    return replace(mind, silent_until=max(mind.silent_until, granted))
 
 
 def _reminded(mind: Mind, seen: int, now: float) -> Mind:
@@ -235,6 +239,8 @@ def _asked(mind: Mind, message: Message, now: float, fresh: Fresh) -> Tuple[Mind
 
     if mind.granter is None or mind.register.active != message.by:
         return denied(f"the {mind.register.active} is active in epoch {mind.register.epoch}")
+    if now < mind.silent_until:
+        return denied("what it granted in an earlier epoch hasn't run out yet")
     stores, why = _remembered(mind.register.stores, message.body.get("stores", {}))
     if why:
         return denied(why)

@@ -279,7 +279,8 @@ def test_links_that_come_and_go_during_passes_lead_nowhere(planted: Planted, pla
         thread.join()
     planted.outside.untouched()
     planted.laid.end()
-    planted.laid.sync()
+    for _ in range(3):  # what was moved about during the last pass is found by the next ones
+        planted.laid.sync()
     pairs.equal(planted.laid)
     planted.outside.untouched()
 

@@ -91,6 +91,6 @@ def test_no_verdict_goes_beyond_suspect(beset: Site) -> None:
         f"{SECONDS:.0f} s: {looks} looks sampled, failed {dict(failed)}, new verdicts {dict(levels)}, {dict(reasons)}"
     )
     assert "DOWN" not in levels, new
-    assert failed.total() > looks / 10, "nothing was lost: it proves nothing"
+    assert failed.total() > looks / 20, "too little was lost: it proves nothing"
     beset.mend()
     assert become(beset, "HEALTHY", within=60)["certificates"]["imap"] > end, "the new certificate was seen"
