@@ -66,7 +66,7 @@ class Mind:
     confirmed: bool = False
     named: Mapping[str, int] = field(default_factory=dict)
     next_round: float = NEVER
-    silent_until: float = NEVER  # what it granted in an earlier epoch may last until then
+    silent_until: float = NEVER  # until when what it granted in an earlier epoch may last, see Register.lasting
 
 
 class Posture(NamedTuple):
@@ -83,7 +83,8 @@ def began(rules: Rules, register: Register, boot: str, now: float) -> Mind:
     """The state of a guard that starts."""
     if register.boot != boot:
         register = replace(register, boot=boot, without_end=frozenset(), attested="")
-    return settled(Mind(rules, boot, replace(register, generation=register.generation + 1)), now)
+    mind = settled(Mind(rules, boot, replace(register, generation=register.generation + 1)), now)
+    return replace(mind, silent_until=now + rules.terms.run_out(register.lasting) if register.lasting else NEVER)
 
 
 def aged(mind: Mind) -> Mind:
@@ -157,6 +158,8 @@ def tick(mind: Mind, now: float, stores: Stores, fresh: Fresh, weak: bool = Fals
     """
     if now < mind.next_round:
         return mind, []
+    if mind.register.lasting and now >= mind.silent_until:
+        mind = acquitted(mind)
     messages = []
     greeted: Dict[str, int] = {}
     for peer in mind.rules.peers:
@@ -211,10 +214,22 @@ def _learned(mind: Mind, by: str, told: Standing, now: float) -> Mind:
         return mind
     if told.active == mind.rules.place:
         return replace(mind, named={**mind.named, by: max(told.epoch, mind.named.get(by, 0))})
-    granted = NEVER if mind.granter is None else mind.granter.run_out
-    mind = settled(replace(mind, register=mind.register.in_epoch(told.epoch, told.active)), now)
-    # Whoever was fenced may be back, and have been granted the old epoch before this guard heard of the new one.
-    return replace(mind, silent_until=max(mind.silent_until, granted))
+    register, granter = mind.register.in_epoch(told.epoch, told.active), mind.granter
+    until, lasting = mind.silent_until, mind.register.lasting
+    if granter is not None:
+        # Whoever was fenced may be back, and have been granted the old epoch before this guard heard of the new one.
+        until = ALWAYS if granter.kept.without_end else max(until, granter.run_out)
+        lasting = ALWAYS if granter.kept.without_end else max(lasting, granter.kept.longest)
+    register = replace(register, before=mind.register.active, lasting=lasting if until > now else 0.0)
+    return replace(settled(replace(mind, register=register), now), silent_until=until)
+
+
+def acquitted(mind: Mind) -> Mind:
+    """The active of the earlier epoch is known not to serve by anything that this guard granted it."""
+    register = mind.register
+    if register.lasting:
+        register = replace(register, before="", lasting=0.0)
+    return replace(mind, register=register, silent_until=NEVER)
 
 
 def _reminded(mind: Mind, seen: int, now: float) -> Mind:
@@ -240,7 +255,8 @@ def _asked(mind: Mind, message: Message, now: float, fresh: Fresh) -> Tuple[Mind
     if mind.granter is None or mind.register.active != message.by:
         return denied(f"the {mind.register.active} is active in epoch {mind.register.epoch}")
     if now < mind.silent_until:
-        return denied("what it granted in an earlier epoch hasn't run out yet")
+        old = mind.register.before
+        return denied(f"what it granted the {old} before may still last: that has to run out, or the {old} to be heard")
     stores, why = _remembered(mind.register.stores, message.body.get("stores", {}))
     if why:
         return denied(why)
@@ -277,6 +293,8 @@ def _answered(mind: Mind, message: Message, now: float) -> Mind:
     )
     if message.kind == WELL:
         mind = replace(mind, greeted={peer: nonce for peer, nonce in mind.greeted.items() if peer != by})
+        if by == register.before and message.standing.epoch >= register.epoch:
+            mind = acquitted(mind)  # it knows that it isn't the active any more
         return _well(mind, message, now)
     if message.kind == DENY:
         return replace(mind, denied={**mind.denied, by: str(message.body.get("why", ""))})

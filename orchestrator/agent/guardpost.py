@@ -64,6 +64,8 @@ class Keeper:
                 self._set = self.resumed = self._gate.resume()
         except (Missing, Refused) as error:
             self.weak = str(error)
+            if self._gate is not None:
+                self._set = ALWAYS  # what an earlier guard left there isn't known: it counts as open until it is set
             say(f"no gate in the kernel: {error}")
 
     def _ports(self, relay: Optional[str], queues: bool) -> Ports:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Callable, Mapping, NamedTuple, Tuple
 
 from . import lease
-from .guard import WITNESS, Mind, posture, settled
+from .guard import WITNESS, Mind, acquitted, posture, settled
 from .lease import Granter, Impossible
 
 
@@ -136,6 +136,8 @@ def _tombstone(mind: Mind, order: Order, now: float) -> Mind:
 
 def _advance(mind: Mind, order: Order, now: float) -> Mind:
     """The next epoch begins here: out of a refusal that has run out, or with a proof that the old active is fenced."""
+    if order.proof and (order.epoch, order.active) == (mind.register.epoch, mind.register.active):
+        return acquitted(mind)  # it had heard of the epoch; this is the proof that the earlier active is fenced
     _next_epoch(mind, order)
     places = {mind.rules.place, *mind.rules.peers} - {WITNESS}
     if order.active not in places or order.active == mind.register.active:

@@ -40,7 +40,9 @@ class Register:
     announced. `leaving`: why this granter grants without an end; `turn`: how often that was ordered or withdrawn, or on
     the active, the last such turn that it heard of. `seen`: the highest generation of each other guard; `stores`: the
     epoch and generation of each store, by the first letters of its id, as the active told them; `done`: operation ->
-    outcome; `weak`: the active told that its kernel doesn't end its lease.
+    outcome; `weak`: the active told that its kernel doesn't end its lease. `before`: the active of the earlier epoch,
+    to whom this granter may have granted so many seconds (`lasting`, infinite for a grant without an end) after it was
+    fenced: it grants nothing until that has run out.
     """
 
     epoch: int
@@ -58,12 +60,14 @@ class Register:
     stores: Mapping[str, Tuple[int, int]] = field(default_factory=dict)
     done: Mapping[str, str] = field(default_factory=dict)
     weak: bool = False
+    before: str = ""
+    lasting: float = 0.0
 
     def in_epoch(self, epoch: int, active: str) -> "Register":
         """The register in a later epoch. What was promised in this one doesn't count there."""
         return replace(
             self, epoch=epoch, active=active, kept=NOTHING, without_end=frozenset(), attested="", announced=False,
-            weak=False, stores={},
+            weak=False, stores={}, before="", lasting=0.0,
         )  # fmt: skip
 
     def with_done(self, operation: str, outcome: str) -> "Register":

@@ -84,13 +84,8 @@ def install(
     reach.confirm(_question(host, bool(line), guarded), yes)
     reach.note(pair, "agent install", reason, host=host.name)
     login = _login(host, login_key)
-    answer: dict[str, Any] = {"host": host.name}
-    text = ""
-    if guarded:
-        answer["guard"] = done = guarding.lay(pair, login, timeout)
-        text = guarding.laid(host, done)
+    answer, text = _laid(pair, host, login, line, guarded, timeout)
     if line:
-        text += _lay_agent(host, login, line, timeout, answer)
         text += "" if host.forced else f"Say so in the inventory: mm_forced: true for {host.name}.\n"
     return _told(front, answer, text)
 
@@ -137,14 +132,7 @@ def update(
         return _told(front, {"host": host.name, "version": __version__}, f"{host.name} would get {__version__}.\n")
     reach.confirm(f"Bring {host.name} up to version {__version__}?", yes)
     reach.note(pair, "agent update", reason, host=host.name)
-    answer: dict[str, Any] = {"host": host.name}
-    text = ""
-    if guarded:
-        answer["guard"] = done = guarding.lay(pair, login, timeout)
-        text = guarding.laid(host, done)
-    if line:
-        text += _lay_agent(host, login, line, timeout, answer)
-    return _told(front, answer, text)
+    return _told(front, *_laid(pair, host, login, line, guarded, timeout))
 
 
 @command.command()
@@ -200,6 +188,20 @@ def remove(
         )
         answer |= lost._asdict()
     return _told(front, answer, text)
+
+
+def _laid(
+    pair: Pair, host: Host, login: Host, line: str, guarded: bool, timeout: float | None
+) -> tuple[dict[str, Any], str]:
+    """Lay down what there is to be laid: the guard, the agent with its key's `line`; the answer, and its sentences."""
+    answer: dict[str, Any] = {"host": host.name}
+    text = ""
+    if guarded:
+        answer["guard"] = done = guarding.lay(pair, login, timeout)
+        text = guarding.laid(host, done)
+    if line:
+        text += _lay_agent(host, login, line, timeout, answer)
+    return answer, text
 
 
 def _lay_agent(host: Host, login: Host, line: str, timeout: float | None, answer: dict[str, Any]) -> str:

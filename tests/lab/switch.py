@@ -9,6 +9,7 @@ SIGKILL. The machine's own network isn't connected to it, nor changed. It adds n
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -125,24 +126,39 @@ class Switch:
 
     def lose(self, address: str, ports: Iterable[int], one_in: int) -> None:
         """Drops every frame of one connection in so many to these TCP ports, as a hash of its client's port chooses:
-        whoever tries again on the same connection is lost again.
+        whoever tries again on the same connection is lost again. `tried` counts.
         """
-        listed = ", ".join(map(str, ports))
-        rule = f"ip daddr {address} tcp dport {{ {listed} }} jhash tcp sport mod {one_in} 0 drop"
-        self._nft(f"add rule bridge lab forward ether type ip {rule}\n")
+        begins = f"ip daddr {address} tcp dport {{ {', '.join(map(str, ports))} }}"
+        first = f"{begins} tcp flags & (syn | ack) == syn"
+        chosen = f"jhash tcp sport mod {one_in} 0"
+        self._nft(
+            "add counter bridge lab lost\nadd counter bridge lab passed\n"
+            f"add rule bridge lab forward ether type ip {first} {chosen} counter name lost\n"
+            f"add rule bridge lab forward ether type ip {begins} {chosen} drop\n"
+            f"add rule bridge lab forward ether type ip {first} counter name passed\n"
+        )
+
+    def tried(self) -> tuple[int, int]:
+        """First packets of connections to the ports of `lose`, repeated ones too: (lost, passed)."""
+        told = json.loads(self._nft("list counters table bridge lab\n", "--json"))
+        counts = {
+            part["counter"]["name"]: int(part["counter"]["packets"]) for part in told["nftables"] if "counter" in part
+        }
+        return counts["lost"], counts["passed"]
 
     # ---- programs ----------------------------------------------------------------------------------------------------
 
     def _ip(self, *lines: str) -> None:
         self._run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
-    def _nft(self, script: str) -> None:
-        self._run(["nft", "-f", "-"], script, root=[f"--root={self._tools}", "--wd=/"])
+    def _nft(self, script: str, *words: str) -> str:
+        return self._run(["nft", *words, "-f", "-"], script, root=[f"--root={self._tools}", "--wd=/"])
 
-    def _run(self, argv: Sequence[str], script: str = "", net: str = "", root: Sequence[str] = ()) -> None:
+    def _run(self, argv: Sequence[str], script: str = "", net: str = "", root: Sequence[str] = ()) -> str:
         command = ["nsenter", f"--net={net or self.path}", *root, "--", *argv]
         done = subprocess.run(
             command, input=script, capture_output=True, text=True, check=False, env={"PATH": PATH}, timeout=30
         )
         if done.returncode != 0:
             raise SwitchError(f"{' '.join(argv)} {script.strip()}: {done.stderr.strip()}")
+        return done.stdout

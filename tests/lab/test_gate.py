@@ -41,6 +41,7 @@ threads = [threading.Thread(target=serve, args=(int(port),)) for port in sys.arg
 """
 """Answers each line, a number, after so many seconds."""
 OPEN, SHUT = "open", "shut"
+TICKET = 0.25  # seconds: by so much a deadline may be passed, see gate.TICKET
 
 
 class Far:
@@ -74,9 +75,12 @@ class Far:
         assert self.keeper.stdout is not None
         return json.loads(self.keeper.stdout.readline())
 
-    def open(self, seconds: float | None) -> None:
-        """From now on; again when this machine stalled between a ticket and its use, which opens nothing."""
+    def open(self, seconds: float | None) -> float:
+        """From now on; again when this machine stalled between a ticket and its use, which opens nothing. Returns a
+        time (time.monotonic) that isn't before the one from which the seconds count.
+        """
         until(lambda: self.tell("open", seconds) is True, what="the gate is open")
+        return time.monotonic()
 
     def dies(self) -> None:
         self.keeper.kill()
@@ -137,22 +141,35 @@ def test_a_shut_gate_answers_nothing_and_leaves_all_else_alone(far: Far) -> None
 @pytest.mark.issue("4.2 the kernel ends the lease at its deadline: next packet reset, new connections refused")
 def test_an_open_gate_ends_at_its_deadline_and_takes_standing_connections_with_it(far: Far) -> None:
     began = time.monotonic()
-    far.open(2.0)
+    opened = far.open(2.0)
     with far.connect() as there, far.connect() as late:
         assert ask(there) == b"yes\n"
         late.sendall(b"2.5\n")  # is answered half a second too late
-        ends = until_shut(there)
-        assert 1.8 <= ends - began <= 5.0, "the deadline, give or take what this machine stalls"
-        late.settimeout(1.5)
-        with pytest.raises((TimeoutError, ConnectionError)):
-            raise ConnectionError(late.recv(10))
+        last = until_shut(there)
+        assert time.monotonic() >= began + 1.8, "not before"
+        assert last <= opened + 2.0 + TICKET, "nor after"
+        assert late_answer(late) == b""
     assert far.state() == SHUT
 
 
 def until_shut(there: socket.socket) -> float:
-    while ask(there) == b"yes\n":
+    """When the last question was asked that was answered: however long this machine stalls, the gate was open then."""
+    asked = time.monotonic()
+    while True:
+        now = time.monotonic()
+        if ask(there) != b"yes\n":
+            return asked
+        asked = now
         time.sleep(0.02)
-    return time.monotonic()
+
+
+def late_answer(there: socket.socket) -> bytes:
+    """What still comes out, within a second and a half."""
+    there.settimeout(1.5)
+    try:
+        return there.recv(10)
+    except (TimeoutError, ConnectionError):
+        return b""
 
 
 @pytest.mark.issue("4.2 the lab stopping nft and the guard at every point of a renewal")
@@ -216,15 +233,14 @@ def test_a_commit_that_comes_later_than_the_ticket_changes_nothing_though_the_de
 @pytest.mark.issue("4.P guard killed; guard hung: the gate shuts at the deadline")
 @pytest.mark.parametrize("how", ["killed", "hung"])
 def test_a_guard_that_dies_or_hangs_leaves_a_gate_that_shuts(far: Far, how: str) -> None:
-    far.open(2.0)
-    began = time.monotonic()
+    opened = far.open(2.0)
     if how == "killed":
         far.dies()
     else:
         far.keeper.send_signal(signal.SIGSTOP)
     try:
         with far.connect() as there:
-            assert until_shut(there) - began < 5.0
+            assert until_shut(there) <= opened + 2.0 + TICKET
         assert far.state() == SHUT
     finally:
         if how == "hung":
@@ -251,10 +267,10 @@ def test_tables_that_went_while_it_was_open_are_laid_again_and_nobody_is_cut_off
     with far.connect() as there:
         far.nft("flush ruleset")
         assert ask(there) == b"yes\n" and not far.tell("stands")
-        began = time.monotonic()
-        assert far.tell("lay_open", 2.0) is True and far.tell("stands")
-        assert ask(there) == b"yes\n"
-        assert until_shut(there) - began < 5.0
+        assert far.tell("lay_open", 2.0) is True
+        opened = time.monotonic()
+        assert far.tell("stands") and ask(there) == b"yes\n"
+        assert until_shut(there) <= opened + 2.0 + TICKET
     assert far.tell("lay_open", 60.0, [2, 0.6, 0.0]) is False, "later than its ticket"
     assert far.tell("left") is None and far.state() == SHUT
 
@@ -298,15 +314,14 @@ def test_only_a_flush_and_the_guards_death_together_open_it_and_the_next_guard_s
 
 @pytest.mark.issue("4.2 a guard that is restarted doesn't cut the connections of a place that serves")
 def test_a_guard_that_starts_again_keeps_what_the_last_one_left_open_and_no_longer(far: Far) -> None:
-    began = time.monotonic()
-    far.open(4.0)
+    opened = far.open(4.0)
     with far.connect() as there:
         assert ask(there) == b"yes\n"
         far.dies()
         far.start()
         far.tell("resume")
         assert ask(there) == b"yes\n"
-        assert until_shut(there) - began < 7.0
+        assert until_shut(there) <= opened + 4.0 + TICKET
     far.tell("resume")
     assert far.state() == SHUT
     far.open(None)
@@ -337,9 +352,7 @@ def test_a_redirected_port_is_judged_by_the_port_that_the_client_asked_for(far: 
         with far.connect() as there, far.connect() as late:
             late.sendall(b"2.5\n")
             until_shut(there)
-            late.settimeout(1.5)
-            with pytest.raises((TimeoutError, ConnectionError)):
-                raise ConnectionError(late.recv(10))
+            assert late_answer(late) == b""
     finally:
         far.nft("delete table ip site")
 

@@ -149,6 +149,23 @@ class Trio(RuleBasedStateMachine):
                 self._order(new, "advance", epoch=epoch, active=new, proof=f"{old} has a tombstone for {epoch}")
                 self.guards.run(ROUND)
 
+    @rule(told=st.booleans(), gap=st.sampled_from([0.0, ROUND, TTL]))
+    def is_fenced_by_a_device_and_comes_back(self, told: bool, gap: float) -> None:
+        """Off, as its device says, and on again; whether the witness is told, or hears of it when it can."""
+        actives = [place for place in PAIR if self.guards.register(place).active == place]
+        if not actives:
+            return
+        old = max(actives, key=lambda place: self.guards.register(place).epoch)
+        new = next(place for place in PAIR if place != old)
+        epoch = self.guards.register(old).epoch + 1
+        self.guards.down(old)
+        for place in (new, "witness") if told else (new,):
+            if place in self.places and not self.guards.seats[place].frozen:
+                self._order(place, "advance", epoch=epoch, active=new, proof=f"{old} is off")
+        self.guards.run(gap)
+        self.guards.starts(old)
+        self.guards.run(ROUND)
+
     @rule(later=st.sampled_from([0.0, TTL]), boots=st.booleans())
     def a_reboot_is_announced_and_withdrawn(self, later: float, boots: bool) -> None:
         """And the other place is promoted with a proof, if it may be: the old active is off meanwhile."""

@@ -216,6 +216,54 @@ def test_a_lease_that_no_kernel_ends_proves_nothing(guards: Guards) -> None:
         trio.promote()
 
 
+@pytest.fixture
+def fenced(guards: Guards) -> Guards:
+    """The primary was off, and is back; the mirror was promoted meanwhile, and the witness couldn't hear of it."""
+    guards.part("mirror", "primary", "witness")
+    guards.down("primary")
+    guards.order("mirror", "advance", epoch=2, active="mirror", proof="the primary's plug is out")
+    guards.starts("primary")
+    guards.run(TTL / 2)
+    assert guards.serving == ["primary"], "by the witness, which knows of nothing: until it does"
+    guards.part("primary", "mirror", "witness")
+    guards.cut -= {("mirror", "witness"), ("witness", "mirror")}
+    return guards
+
+
+@pytest.mark.issue("4.2 a fenced active that comes back: who granted it the old epoch waits until that has run out")
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_witness_that_hears_late_of_an_epoch_waits_for_what_it_granted(fenced: Guards, anew: bool) -> None:
+    fenced.run(1.0)
+    fenced.hear("witness", "mirror")
+    assert fenced.register("witness").epoch == 2
+    if anew:
+        fenced.starts("witness", boots=False)
+    while fenced.serving == ["primary"]:
+        fenced.run(0.1)
+    fenced.run(RUN_OUT + 1)
+    assert fenced.serving == ["mirror"] and not fenced.register("witness").lasting
+
+
+@pytest.mark.issue("4.2 a fenced active that comes back: a grant without an end is waited for, heard or proven off")
+@pytest.mark.parametrize("how", ["heard", "proven"])
+def test_a_witness_that_granted_without_an_end_waits_for_a_word(fenced: Guards, how: str) -> None:
+    fenced.heal()
+    fenced.part("mirror", "primary", "witness")
+    fenced.run(3 * TTL)
+    assert fenced.without_end("primary")
+    fenced.part("primary", "mirror", "witness")
+    fenced.cut -= {("mirror", "witness"), ("witness", "mirror")}
+    fenced.run(5 * TTL)
+    assert fenced.serving == ["primary"] and fenced.register("witness").lasting == float("inf")
+    if how == "heard":
+        fenced.heal()
+    else:
+        fenced.down("primary")
+        fenced.order("witness", "advance", epoch=2, active="mirror", proof="the primary's plug is out again")
+    fenced.run(TTL)
+    assert fenced.serving == ["mirror"] and not fenced.register("witness").lasting
+
+
 # --- copies and repetitions -----------------------------------------------------------------------------------------
 
 
