@@ -27,11 +27,11 @@ def toy(*arguments: str) -> ChildLine:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """No test may leave a thread or a descriptor."""
+    """No test may leave a thread or a descriptor. One of an earlier test may end meanwhile."""
     threads, descriptors = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
     yield
-    assert set(threading.enumerate()) == threads
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert set(threading.enumerate()) <= threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def gone(pid: int) -> bool:
