@@ -145,6 +145,16 @@ def test_a_guard_that_is_killed_comes_back_and_serves(site: Site) -> None:
     until(lambda: serves(site) and holds_address(site), within=LATE, what="it serves")
 
 
+@pytest.mark.issue("4.4 VIP removed at stop of its guard, whose gate runs out; taken up again by the next one")
+def test_a_guard_that_is_stopped_lets_the_address_go_and_the_gate_run_out(site: Site) -> None:
+    assert holds_address(site)
+    site.primary.systemctl("stop", "mailmirror-guard.service")
+    assert not holds_address(site)
+    until(lambda: not serves(site), within=LATE, what="nobody has renewed the gate")
+    site.primary.systemctl("start", "mailmirror-guard.service")
+    until(lambda: serves(site) and holds_address(site), within=LATE, what="it serves again")
+
+
 @pytest.mark.issue("4.P guard hung: shut at the deadline, and started anew by systemd's watchdog")
 def test_a_guard_that_hangs_leaves_a_shut_gate_until_the_watchdog_has_it_started_anew(site: Site) -> None:
     site.primary.kill("mailmirror-guard.service", "STOP")
