@@ -35,7 +35,7 @@ class Switch:
     """`tools` is a root directory that has `nft` (the machine's own root needn't). Close it when the hosts are down."""
 
     def __init__(self, tools: Path) -> None:
-        self._tools = tools
+        self._root = [f"--root={tools}", "--wd=/"]
         self._namespace = netns.new_namespace()
         self._rates: dict[str, int] = {}
         self._cut: set[tuple[str, str]] = set()
@@ -140,7 +140,8 @@ class Switch:
 
     def tried(self) -> tuple[int, int]:
         """First packets of connections to the ports of `lose`, repeated ones too: (lost, passed)."""
-        told = json.loads(self._nft("list counters table bridge lab\n", "--json"))
+        asked = ["nft", "--json", "list", "counters", "table", "bridge", "lab"]
+        told = json.loads(self._run(asked, root=self._root))
         counts = {
             part["counter"]["name"]: int(part["counter"]["packets"]) for part in told["nftables"] if "counter" in part
         }
@@ -151,8 +152,8 @@ class Switch:
     def _ip(self, *lines: str) -> None:
         self._run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
-    def _nft(self, script: str, *words: str) -> str:
-        return self._run(["nft", *words, "-f", "-"], script, root=[f"--root={self._tools}", "--wd=/"])
+    def _nft(self, script: str) -> None:
+        self._run(["nft", "-f", "-"], script, root=self._root)
 
     def _run(self, argv: Sequence[str], script: str = "", net: str = "", root: Sequence[str] = ()) -> str:
         command = ["nsenter", f"--net={net or self.path}", *root, "--", *argv]

@@ -196,7 +196,7 @@ def _message(
 
 def broken(actual: Copies, ends: set[Copies], item: Item) -> tuple[str, str] | None:
     """What is wrong with one message: (kind, text); None when it stands as its answers allow."""
-    if actual in ends:
+    if actual in ends or _unnamed(actual, ends):
         return None
     fewest, most = min(map(len, ends)), max(map(len, ends))
     nearest = min(sorted(ends, key=repr), key=lambda end: len(set(end) ^ set(actual)))
@@ -213,6 +213,26 @@ def broken(actual: Copies, ends: set[Copies], item: Item) -> tuple[str, str] | N
     if tuple(folder for folder, _ in actual) not in places:
         return "misplaced", text
     return "flags", text
+
+
+def _unnamed(actual: Copies, ends: set[Copies]) -> bool:
+    """Whether all that differs is a keyword without its name: a Dovecot killed between renaming a message and writing
+    dovecot-keywords tells the letter back as `unknown-N`. Only for a change that was never answered (the copies without
+    it are an allowed end as well): after an OK the name has to be there.
+    """
+    bare = settle((folder, frozenset(f for f in flags if not f.startswith("unknown-"))) for folder, flags in actual)
+    keywords = [len(flags) - len(plain) for (_, flags), (_, plain) in zip(actual, bare, strict=True)]
+    return any(keywords) and bare in ends and any(_more(bare, end) == keywords for end in ends)
+
+
+def _more(bare: Copies, end: Copies) -> list[int]:
+    """How many keywords each copy of `end` has beyond those of `bare`; nothing when they differ in anything else."""
+    if [folder for folder, _ in bare] != [folder for folder, _ in end]:
+        return []
+    pairs = [(flags, plain) for (_, flags), (_, plain) in zip(end, bare, strict=True)]
+    if any(plain - flags or any(flag.startswith("\\") for flag in flags - plain) for flags, plain in pairs):
+        return []
+    return [len(flags - plain) for flags, plain in pairs]
 
 
 def _where(copies: Iterable[tuple[str, frozenset[str]]]) -> str:

@@ -93,6 +93,26 @@ def test_a_message_may_stand_as_often_as_its_replies_allow(outcomes: tuple[str, 
         assert kinds == set()
 
 
+@pytest.mark.parametrize(
+    ("outcome", "flags", "kinds"),
+    [
+        ("unknown", ("unknown-1",), set()),
+        ("unknown", ("unknown-1", "unknown-2"), {"flags"}),
+        ("unknown", ("\\seen", "unknown-1"), {"flags"}),
+        ("ok", ("unknown-1",), {"flags"}),
+        ("no", ("unknown-1",), {"flags"}),
+    ],
+)
+def test_a_keyword_may_lack_its_name_only_when_its_command_had_no_answer(
+    outcome: str, flags: tuple[str, ...], kinds: set[str]
+) -> None:
+    """Dovecot, killed between the message's new name and dovecot-keywords, tells the letter back as `unknown-N`."""
+    one = f"s{SEED}-x"
+    store = Act(1, "a", "store", outcome, one, "INBOX", flags=("later",))  # type: ignore[arg-type]
+    verdict = case(*sent("x", "ok"), store, found={"INBOX": Folder(1, 2, 0, (Message(1, flags, one),))})
+    assert {finding.kind for finding in verdict.findings} == kinds
+
+
 def test_messages_of_another_run_are_not_ours_to_judge() -> None:
     other = Folder(1, 9, 0, (Message(1, (), "s99-17-receive"), Message(2, (), "")))
     verdict = case(
