@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from typing import Any
 
 from tests.lab import product, roots
 from tests.lab.shell import Shell
 from tests.lab.site import EVERYBODY, PAIR, Site
+from tests.lab.waiting import until
 from tests.support import require
 
 
@@ -28,9 +31,16 @@ def main() -> int:
         print(f"booted in {time.monotonic() - began:.1f} s ({took})")
         print(site.mirror.run("mailmirror init"), end="")
         site.mirror.systemctl("start", product.UNIT)
+        until(lambda: not asked(site)["stale"], within=30.0, what="the daemon answers")
         Shell(site).cmdloop()
         print("tearing down ...", flush=True)
     return 0
+
+
+def asked(site: Site) -> dict[str, Any]:
+    """What `mailmirror status` says; its exit code tells how the pair stands, which is of no concern here."""
+    told: dict[str, Any] = json.loads(site.mirror.run("mailmirror status --format json || true"))
+    return told
 
 
 if __name__ == "__main__":

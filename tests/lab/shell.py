@@ -55,6 +55,10 @@ class Shell(cmd.Cmd):
         print()
         return True
 
+    def do_exit(self, _: str) -> bool:
+        """The same as Ctrl-D."""
+        return self.do_EOF(_)
+
     # ---- what runs on hosts ------------------------------------------------------------------------------------------
 
     def do_mailmirror(self, line: str) -> None:
