@@ -19,46 +19,15 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from orchestrator.errors import BrokenPromise, OperatorError, Refused
 from orchestrator.records import database
-
-Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
-
-
-class Phase(StrEnum):
-    """Of a step. ACTED says that the call came back, well or not; only VERIFIED says that it is so."""
-
-    INTENDED = "intended"
-    ACTING = "acting"
-    ACTED = "acted"
-    VERIFIED = "verified"
-    UNDOING = "undoing"
-    UNDONE = "undone"
-    FAILED = "failed"
-
-
-class State(StrEnum):
-    """Of an operation. STUCK waits for an operator, and holds the pair as OPEN does."""
-
-    OPEN = "open"
-    STUCK = "stuck"
-    DONE = "done"
-    ROLLED_BACK = "rolled back"
-    ABORTED = "aborted"
-
-
-class Course(StrEnum):
-    """Which way an operation goes."""
-
-    FORWARD = "forward"
-    BACK = "back"
+from orchestrator.records.marks import Course, Json, Mark, Phase, State
 
 
 @dataclass(frozen=True)
@@ -97,17 +66,6 @@ class Operation:
     def running(self) -> bool:
         """It holds its pair: no other may begin."""
         return self.state in (State.OPEN, State.STUCK)
-
-
-class Mark(NamedTuple):
-    """One thing that happened to a step. `number` counts from 1; `parameters` stand at INTENDED only."""
-
-    at: float
-    number: int
-    verb: str
-    phase: Phase
-    said: str
-    parameters: Json
 
 
 class Decision(NamedTuple):

@@ -14,7 +14,8 @@ import pytest
 
 from orchestrator.errors import BrokenPromise, MailmirrorError, OperatorError, Refused, TryAgain
 from orchestrator.records import database
-from orchestrator.records.journal import Course, Journal, Opening, Phase, State
+from orchestrator.records.journal import Journal, Opening
+from orchestrator.records.marks import Course, Phase, State
 from tests.support import require
 from tests.support.powercut import Disk
 
