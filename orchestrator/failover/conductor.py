@@ -25,8 +25,8 @@ from orchestrator.failover.verbs import JOURNEYS, RUN, Line
 from orchestrator.records.journal import Journal, Opening, Operation
 from orchestrator.records.marks import Course, Json, Phase, State
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between two tries of the same; each is twice as long as the one before."""
+FIRST_PAUSE = 0.05
+"""Seconds between two tries of the same; each pause is twice as long as the one before, up to `_longest_pause`."""
 PATIENCE = 5.0
 """Seconds for each look of a precheck."""
 
@@ -258,7 +258,7 @@ class Conductor(Generic[W]):
             case Do.PROBE | Do.VERIFY | Do.ACT | Do.UNDO:
                 self._take_up(operation, lines[number - 1], hand)
                 if move.again:
-                    self._wait(hand)
+                    self._wait(hand, lines[number - 1].within)
                 self._work(operation, lines[number - 1], move, hand)
             case Do.PASS:
                 self._journal.mark(name, number, verb, Phase.VERIFIED, move.why)
@@ -308,10 +308,10 @@ class Conductor(Generic[W]):
         )
         return self._makers[line.verb](voyage, line.parameters)
 
-    def _wait(self, hand: _Hand) -> None:
+    def _wait(self, hand: _Hand, within: float) -> None:
         left = max(0.0, hand.deadline - self._clock.now())
         self._clock.pause(min(hand.pause, left))
-        hand.pause = min(LONGEST_PAUSE, 2 * hand.pause)
+        hand.pause = min(_longest_pause(within), 2 * hand.pause)
 
     def _work(self, operation: Operation, line: Line, move: Move, hand: _Hand) -> None:
         """Look, act or undo, and keep what is known now."""
@@ -331,6 +331,11 @@ class Conductor(Generic[W]):
                 self._journal.mark(operation.id, line.number, line.verb, Phase.ACTED, said)
             look = replace(look, found=None, verified=False, acts=look.acts + 1, unknowns=0, refused=refused)
         hand.look = replace(look, late=self._clock.now() >= hand.deadline)
+
+
+def _longest_pause(within: float) -> float:
+    """Each try is written down: a step that may take days isn't tried every second."""
+    return min(300.0, max(1.0, within / 60))
 
 
 def _found(ask: Callable[[], Found]) -> Found:

@@ -70,7 +70,11 @@ def path_of(journey: str, site: Path = SITE) -> Path:
 def load(journey: str, site: Path = SITE) -> Playbook:
     """The playbook that counts. Raises ConfigError where it can't be read, PlaybookError where it is wrong."""
     path = path_of(journey, site)
-    return read_bytes(find.read(path), path)
+    try:
+        content = find.read(path)
+    except ConfigError as error:
+        raise ConfigError(str(error), remedy=PlaybookError.default_remedy) from error
+    return read_bytes(content, path)
 
 
 def load_all(site: Path = SITE) -> dict[str, Playbook]:

@@ -54,7 +54,9 @@ class Step(Protocol):
 
 
 class Clock(Protocol):
-    """Seconds that also count while the machine is suspended, from any beginning."""
+    """Seconds that also count while the machine is suspended, from any beginning. `pause` may end early (the process is
+    to end).
+    """
 
     def now(self) -> float: ...
 

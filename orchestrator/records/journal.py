@@ -207,7 +207,7 @@ class Journal:
             "SELECT at, number, verb, phase, said, parameters FROM marks WHERE operation = ? ORDER BY rowid", name
         )
         return tuple(
-            Mark(float(at or 0), int(number or 0), str(verb), Phase(str(phase)), str(said), json.loads(str(told)))
+            Mark(float(at or 0), int(number or 0), str(verb), Phase(str(phase)), str(said), _parameters(str(told)))
             for at, number, verb, phase, said, told in rows
         )
 
@@ -259,6 +259,11 @@ def _must_run(db: sqlite3.Connection, name: str) -> None:
     row = db.execute("SELECT state FROM operations WHERE id = ?", (name,)).fetchone()
     if row is None or row[0] not in ("open", "stuck"):
         raise BrokenPromise(f"Operation {name} is {row[0] if row else 'unknown'}: nothing more may happen in it.")
+
+
+def _parameters(told: str) -> Json:
+    """Of a mark; nearly all have none, and all are read again at every move."""
+    return None if told == "null" else json.loads(told)
 
 
 def _plain(opening: Opening) -> tuple[str | int, ...]:

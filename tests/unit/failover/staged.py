@@ -15,8 +15,8 @@ from pathlib import Path
 from orchestrator.errors import HostUnreachable, LinkLost, Refused
 from orchestrator.failover.conductor import Ask, Conductor
 from orchestrator.failover.playbook import Playbook
-from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Maker, Parameters, Voyage
-from orchestrator.failover.verbs import VERBS
+from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Maker, Voyage
+from orchestrator.failover.verbs import VERBS, Parameters
 from orchestrator.records import database
 from orchestrator.records.journal import Journal, Operation
 
@@ -87,6 +87,7 @@ class World:
     half: set[int] = field(default_factory=set)
     pending: dict[int, float] = field(default_factory=dict)
     called: list[tuple[str, int]] = field(default_factory=list)
+    _disk: sqlite3.Connection | None = None
 
     def heal(self) -> None:
         """From now on everything works."""
@@ -168,11 +169,16 @@ class World:
 
     def _last_mark(self, number: int) -> str:
         """As another process reads it from the disk."""
-        path = database.path_of(self.directory)
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            newest = "SELECT phase FROM marks WHERE number = ? ORDER BY rowid DESC LIMIT 1"
-            row = db.execute(newest, (number,)).fetchone()
+        if self._disk is None:
+            self._disk = sqlite3.connect(f"file:{database.path_of(self.directory)}?mode=ro", uri=True)
+        newest = "SELECT phase FROM marks WHERE number = ? ORDER BY rowid DESC LIMIT 1"
+        row = self._disk.execute(newest, (number,)).fetchone()
         return str(row[0]) if row else ""
+
+    def close(self) -> None:
+        if self._disk is not None:
+            self._disk.close()
+            self._disk = None
 
 
 @dataclass(frozen=True)

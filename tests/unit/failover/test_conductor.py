@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import BrokenPromise, Refused, UsageError
-from orchestrator.failover.conductor import Ask
+from orchestrator.failover.conductor import Ask, Conductor
 from orchestrator.failover.playbook import Playbook, load, read_bytes
-from orchestrator.failover.step import DONE, NOT_DONE, Found, Parameters, Voyage
+from orchestrator.failover.step import DONE, NOT_DONE, Found, Voyage
+from orchestrator.failover.verbs import Parameters
 from orchestrator.records.journal import Journal, Operation
 from orchestrator.records.marks import Course, Phase, State
-from tests.unit.failover.staged import LATE, MAKERS, OUTCOMES, Conductor, Scripted, World, begin, conductor, play
+from tests.support import seeds
+from tests.unit.failover.staged import LATE, MAKERS, OUTCOMES, Scripted, World, begin, conductor, play
 
 NOWHERE = Path("/nonexistent")
 RUN = """
@@ -108,22 +110,27 @@ SCRIPTS: dict[str, dict[int, list[str]]] = {
 def test_killed_at_every_instant_it_ends_done_or_rolled_back(script: str, place: Path) -> None:
     acts = SCRIPTS[script]
     ends = set()
-    for at in range(1, instants(PLAYBOOK, acts, place) + 1):
+    every = 1 if script in EVERY_INSTANT else 3
+    first = 1 + seeds.drawn(script) % every
+    for at in range(first, instants(PLAYBOOK, acts, place) + 1, every):
         staged = World(PLAYBOOK, place / str(at), acts={number: list(each) for number, each in acts.items()})
         operation = finished(staged, play(staged, (at,)))
         if operation is not None:
             judge(staged, operation)
             ends.add(operation.state)
+        staged.close()
         shutil.rmtree(staged.directory)
     assert State.ROLLED_BACK in ends
     assert (State.DONE in ends) == (script not in ("a step before it never works", "the point is refused"))
 
 
+EVERY_INSTANT = ("all is well", "the point happens later", "the point is done by half")
+"""Of the others a third, another one with each run."""
 OUTCOME = st.lists(st.sampled_from(OUTCOMES), max_size=4)
 NUMBERS = st.integers(1, len(PLAYBOOK.lines))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     acts=st.dictionaries(NUMBERS, OUTCOME, max_size=5),
     undos=st.dictionaries(NUMBERS, st.lists(st.sampled_from(["ok", "fail", "lost"]), max_size=3), max_size=3),
@@ -138,6 +145,7 @@ def test_whatever_happens_it_ends_done_or_rolled_back(
         operation = finished(staged, play(staged, tuple(kills)))
         if operation is not None:
             judge(staged, operation)
+        staged.close()
 
 
 @pytest.mark.parametrize("journey", ["switchover", "failback", "failover", "rejoin", "seed"])
@@ -189,11 +197,22 @@ def test_what_is_not_repeatable_is_looked_at_again_but_not_done_again(place: Pat
     operation = play(staged, ())
     assert operation is not None and operation.state is State.STUCK
     assert staged.count("act", COMMANDS[1]) == 1
-    staged.done.add(COMMANDS[1])  # somebody did it by hand
     with Journal(place) as journal:
-        resumed = conductor(staged, journal).resume(operation.id, "jane", "done by hand")
-    judge(staged, resumed)
-    assert resumed.state is State.DONE and staged.count("act", COMMANDS[1]) == 1
+        chief = conductor(staged, journal)
+        again = chief.resume(operation.id, "jane", "perhaps now")
+        assert (again.state, staged.count("act", COMMANDS[1])) == (State.STUCK, 1)
+        done = chief.resume(operation.id, "jane", "done by hand", taken=True)
+        assert (done.state, staged.count("act", COMMANDS[1])) == (State.DONE, 1)
+        [word] = [mark.said for mark in journal.marks(operation.id) if mark.said.startswith("by jane's word")]
+    assert word == "by jane's word: done by hand"
+
+
+def test_a_step_of_ours_is_taken_by_nobodys_word(place: Path) -> None:
+    staged = world(place, acts={POINT + 1: ["fail"] * 1000})
+    operation = play(staged, ())
+    assert operation is not None and operation.state is State.STUCK
+    with Journal(place) as journal, pytest.raises(Refused, match="have to be proven"):
+        conductor(staged, journal).resume(operation.id, "jane", "trust me", taken=True)
 
 
 @pytest.mark.issue("5.3 deadline per step")

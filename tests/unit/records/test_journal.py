@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,13 +85,14 @@ def test_nothing_is_added_to_an_operation_that_has_ended(tmp_path: Path) -> None
     with Journal(tmp_path) as journal:
         name = journal.begin(OPENING).id
         journal.end(name, State.DONE, "")
-        for attempt in (
+        attempts: list[Callable[[], None]] = [
             lambda: journal.mark(name, 1, "quiesce", Phase.ACTING),
             lambda: journal.note(name, "key", 1),
             lambda: journal.turn(name, Course.BACK, ""),
             lambda: journal.end(name, State.ROLLED_BACK, ""),
             lambda: journal.mark("another", 1, "quiesce", Phase.ACTING),
-        ):
+        ]
+        for attempt in attempts:
             with pytest.raises(BrokenPromise):
                 attempt()
         assert journal.marks(name) == () and journal.operation(name).state is State.DONE
