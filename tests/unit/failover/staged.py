@@ -87,6 +87,7 @@ class World:
     half: set[int] = field(default_factory=set)
     pending: dict[int, float] = field(default_factory=dict)
     called: list[tuple[str, int]] = field(default_factory=list)
+    instant: int = 0  # the first one at which the point was passed and the controller doesn't know it
     _disk: sqlite3.Connection | None = None
 
     def heal(self) -> None:
@@ -134,6 +135,8 @@ class World:
         if outcome != "nothing":
             self.half.discard(number)
             self.done.add(number)
+        if number == point:
+            self.instant = self.fuse.count + 1
         self.fuse.tick()
         if outcome == "lost":
             raise LinkLost("broke off")
@@ -245,5 +248,6 @@ def play(world: World, kills: tuple[int, ...]) -> Operation | None:
                 return None
             name = found[0].id
         finally:
+            world.fuse.at = 0
             journal.close()
     raise AssertionError("unreachable")

@@ -80,7 +80,8 @@ def finished(world: World, operation: Operation | None) -> Operation | None:
     with Journal(world.directory) as journal:
         failed = {mark.number for mark in journal.marks(operation.id) if mark.phase is Phase.FAILED}
         if operation.course is Course.FORWARD:
-            world.done |= {number for number in failed if world.playbook.lines[number - 1].verb == "run"}
+            by_hand = {number for number in failed if world.playbook.lines[number - 1].verb == "run"}
+            world.done, world.half = world.done | by_hand, world.half - by_hand
         return conductor(world, journal).resume(operation.id, "jane", "mended")
 
 
@@ -122,6 +123,20 @@ def test_killed_at_every_instant_it_ends_done_or_rolled_back(script: str, place:
         shutil.rmtree(staged.directory)
     assert State.ROLLED_BACK in ends
     assert (State.DONE in ends) == (script not in ("a step before it never works", "the point is refused"))
+
+
+def test_killed_beyond_the_point_before_it_knew_and_again_at_every_instant_it_goes_forward(place: Path) -> None:
+    staged = world(place / "count")
+    play(staged, ())
+    first = staged.instant
+    for second in range(1, 60):
+        staged = world(place / str(second))
+        operation = finished(staged, play(staged, (first, second)))
+        assert operation is not None and operation.state is State.DONE
+        judge(staged, operation)
+        assert [number for what, number in staged.called if what == "undo"] == []
+        staged.close()
+        shutil.rmtree(staged.directory)
 
 
 EVERY_INSTANT = ("all is well", "the point happens later", "the point is done by half")
