@@ -109,7 +109,7 @@ def order_options(function: F) -> F:
         style_option,
         click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for it."),
         click.option(
-            "--reason", default="", metavar="TEXT", help="Why: kept in PAIR.history.jsonl in mm_state_dir, and logged."
+            "--reason", default="", metavar="TEXT", help="Why: kept in the journal in mm_state_dir, and logged."
         ),
         click.option("--yes", is_flag=True, help="Don't ask; what may lose mail wants --accept-loss."),
     ):

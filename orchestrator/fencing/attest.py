@@ -34,7 +34,7 @@ def state(pair: Pair, host: str, epoch: int, active_epoch: int, words: str, *, u
 
 
 def latest(directory: Path, pair: str, host: str, epoch: int) -> Attested | None:
-    """The newest recorded statement of that host in that epoch; None for none. OSError where it can't be read."""
+    """The newest recorded statement of that host in that epoch; None for none. Raises as `history.told` does."""
     said = [
         line for line in history.told(directory, pair, VERB) if (line.get("host"), line.get("epoch")) == (host, epoch)
     ]

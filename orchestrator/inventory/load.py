@@ -18,7 +18,7 @@ from orchestrator.inventory.model import ARCHIVE, WITNESS, DeleteBudget, Host, I
 from orchestrator.inventory.problems import InventoryError, Place, Problem, closest
 from orchestrator.inventory.said import Said
 from orchestrator.inventory.scopes import Findings, Path, Scope, is_mapping, read_scope
-from orchestrator.inventory.tree import Node, Unreadable, read_tree
+from orchestrator.inventory.tree import Node, Unreadable, decoded, read_tree
 from orchestrator.inventory.written import (
     Canary,
     Connection,
@@ -83,11 +83,11 @@ def read(path: FilePath | str) -> Reading:
 
 def read_bytes(content: bytes, path: FilePath) -> Reading:
     """The inventory that these bytes are; `path` is what errors call it. Raises InventoryError."""
-    text = _decoded(content, path)
-    lines = text.split("\n")
+    _not_vault(content, path)
+    lines = content.decode("utf-8-sig", errors="replace").split("\n")
     findings = Findings()
     try:
-        top, problems = read_tree(text)
+        top, problems = read_tree(decoded(content))
     except Unreadable as error:
         raise InventoryError(path, error.problems, lines) from error
     readings = _pairs(findings, top)
@@ -100,19 +100,11 @@ def read_bytes(content: bytes, path: FilePath) -> Reading:
     return Reading(Inventory(path, by_name, find.digest(content)), readings)
 
 
-def _decoded(content: bytes, path: FilePath) -> str:
+def _not_vault(content: bytes, path: FilePath) -> None:
     if content.lstrip().startswith(b"$ANSIBLE_VAULT"):
         what = "the file is encrypted by Ansible Vault, which mailmirror can't open"
         hint = "keep the inventory in plain text, and name secrets by {file: PATH} or {credential: NAME}"
         raise InventoryError(path, [Problem(Place(), "", what, hint)], ["$ANSIBLE_VAULT"])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8-sig", errors="replace")
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        lines = content.decode("utf-8-sig", errors="replace").split("\n")
-        problem = Problem(place, "", f"byte 0x{content[error.start]:02x} is not UTF-8", "save the file as UTF-8")
-        raise InventoryError(path, [problem], lines) from error
 
 
 def _pairs(findings: Findings, top: Node) -> list[PairReading]:

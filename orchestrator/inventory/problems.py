@@ -1,4 +1,4 @@
-"""What is wrong with an inventory, each with its place: `file:line:col: where: what`, the line, a caret, a hint.
+"""What is wrong with a file that people write: `file:line:col: where: what`, the line, a caret, a hint.
 
 Invariant: what is printed holds no control character of the file, and no value of a key whose value may be a
 secret. This module finds no problems; `tree`, `written` and `laws` do.
@@ -51,8 +51,8 @@ class Problem:
         return "\n".join(rows)
 
 
-class InventoryError(ConfigError):
-    """The inventory can't be used; `problems` holds every reason, in the order of the file."""
+class WrongFile(ConfigError):
+    """A file that people write can't be used; `problems` holds every reason, in the order of the file."""
 
     def __init__(self, path: Path, problems: Iterable[Problem], lines: Sequence[str]) -> None:
         self.path = path
@@ -66,6 +66,10 @@ class InventoryError(ConfigError):
         texts = [problem.text(path, lines) for problem in self.problems]
         texts.append(f"{path}: {count} problem{'' if count == 1 else 's'}")
         super().__init__("\n".join(texts))
+
+
+class InventoryError(WrongFile):
+    """The inventory can't be used."""
 
 
 def printable(text: str) -> str:

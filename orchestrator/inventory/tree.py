@@ -63,19 +63,34 @@ class Entry(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The text is no YAML that an inventory can be; the problems say why."""
+    """The text is no YAML that we can read; the problems say why."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("not readable")
         self.problems = problems
 
 
-def read_tree(text: str) -> tuple[Node, list[Problem]]:
-    """The top node, and the problems that concern the whole text. Raises Unreadable where there is no tree."""
+def decoded(content: bytes) -> str:
+    """The file as text. Raises Unreadable where it isn't UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig", errors="replace")
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        problem = Problem(place, "", f"byte 0x{content[error.start]:02x} is not UTF-8", "save the file as UTF-8")
+        raise Unreadable([problem]) from error
+
+
+def read_tree(
+    text: str, what: str = "inventory", sample: str = "start from the commented sample"
+) -> tuple[Node, list[Problem]]:
+    """The top node, and the problems that concern the whole text. `what` is what messages call the file, `sample` what
+    they propose for an empty one. Raises Unreadable where there is no tree.
+    """
     odd = _unseen_characters(text)
     if odd:
         raise Unreadable(odd)
-    reader = _Reader(text)
+    reader = _Reader(text, what, sample)
     try:
         return reader.document(), reader.problems
     except yaml.MarkedYAMLError as error:
@@ -131,8 +146,9 @@ _KINDS = {"map": "mapping", "list": "list"}
 class _Reader:
     """One pass over the parser's events."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, what: str, sample: str) -> None:
         self.problems: list[Problem] = []
+        self._what, self._sample = what, sample
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_LOADER))
         self._anchors: dict[str, Node | None] = {}  # None: still open
         self._made = 0
@@ -140,12 +156,12 @@ class _Reader:
     def document(self) -> Node:
         next(self._events)  # the stream's start
         if not isinstance(next(self._events), yaml.DocumentStartEvent):
-            raise Unreadable([Problem(Place(), "", "the inventory is empty", "start from the commented sample")])
+            raise Unreadable([Problem(Place(), "", f"the {self._what} is empty", self._sample)])
         top = self._node(next(self._events), 0)
         next(self._events)  # the document's end
         after = next(self._events)
         if isinstance(after, yaml.DocumentStartEvent):
-            what = "a second document begins here; an inventory is one document"
+            what = f"a second document begins here; one {self._what} is one document"
             self.problems.append(Problem(_place(after), "", what, "remove the line `---`"))
         return top
 
@@ -170,7 +186,7 @@ class _Reader:
         if anchor is not None:
             self._anchors[anchor] = node
         if max(node.size, self._made) > MAX_NODES:
-            what = f"more than {MAX_NODES:,} values, aliases expanded: this can't be an inventory"
+            what = f"more than {MAX_NODES:,} values, aliases expanded: this can't be a file of ours"
             raise Unreadable([*self.problems, Problem(node.place, "", what)])
         return node
 
@@ -251,7 +267,7 @@ def _about_tag(tag: str) -> tuple[str, str]:
         hint = "name a secret by {file: PATH} or {credential: NAME}"
         return "a value encrypted by Ansible Vault can't be read here", hint
     short = tag.replace("tag:yaml.org,2002:", "!!")
-    return f"the tag {short} is not used in an inventory", "remove the tag, put a text in quotes"
+    return f"the tag {short} is not used here", "remove the tag, put a text in quotes"
 
 
 def _anchors_above(known: dict[str, Node | None]) -> str:

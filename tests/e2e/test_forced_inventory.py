@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.cli import front
 from orchestrator.errors import HostUnreachable, NotPermitted
+from orchestrator.records import history
 from orchestrator.remote.opening import open_conversation
 from tests.support import require
 from tests.support.sshd import Sshd, make_key, running_sshd
@@ -84,7 +85,7 @@ def test_an_agent_of_another_version_is_told_and_updated(
     assert front.run(["-i", path, "agent", "update", "org", "mail1", *login, "--yes"]) == 0
     assert "the key's line was there already" in capsys.readouterr().out
     open_conversation(host).close()
-    verbs = [line.split('"verb": "')[1].split('"')[0] for line in (tmp_path / "state/org.history.jsonl").open()]
+    verbs = [line["verb"] for line in history.told(tmp_path / "state", "org")]
     assert verbs == ["agent install", "agent update"]
 
 

@@ -30,7 +30,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     place = tmp_path_factory.mktemp("wheel")
     copy = place / "source"
     copy.mkdir()
-    shutil.copytree(source.PRODUCT, copy / "orchestrator", ignore=shutil.ignore_patterns("__pycache__"))
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source.PRODUCT, copy / "orchestrator", ignore=ignored, symlinks=True)
+    shutil.copytree(source.CHECKOUT / "playbooks", copy / "playbooks")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "inventory.yaml"):
         shutil.copy(source.CHECKOUT / name, copy)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(copy)]
@@ -65,7 +67,7 @@ def test_the_tools_are_set_to_strict(config: configparser.ConfigParser) -> None:
 def test_the_floors_name_only_rooms_that_exist(config: configparser.ConfigParser) -> None:
     named = re.findall(r"\w+", config["importlinter:contract:floors"]["layers"])
     rooms = {path.stem for path in source.PRODUCT.iterdir() if not path.name.startswith("__pycache__")}
-    assert sorted(named) == sorted(rooms - {"__init__", "py"})
+    assert sorted(named) == sorted(rooms - {"__init__", "py", "playbooks"})
 
 
 def test_every_library_has_a_lower_bound(config: configparser.ConfigParser) -> None:
@@ -82,6 +84,15 @@ def test_the_wheel_has_the_agent_and_the_sample(wheel: zipfile.ZipFile) -> None:
     assert any(name.endswith("share/mailmirror/inventory.yaml") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+
+
+@pytest.mark.issue("5.3 the playbooks travel with the wheel")
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_has_the_playbooks_and_their_runbooks(wheel: zipfile.ZipFile) -> None:
+    shipped = {path.name: path.read_bytes() for path in (source.CHECKOUT / "playbooks").iterdir()}
+    place = "orchestrator/playbooks/"
+    packed = {name.removeprefix(place): wheel.read(name) for name in wheel.namelist() if name.startswith(place)}
+    assert packed == shipped and len(shipped) == 12
 
 
 @pytest.mark.xdist_group("wheel")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab import plan, product, redfish
+from tests.lab import plan, product, redfish, watched
 from tests.lab.files import File
 from tests.lab.host import Host
 from tests.lab.redfish import PowerController
@@ -184,5 +184,4 @@ def test_a_cycle_cuts_the_power_proves_it_and_brings_the_host_back(fenced: Fence
     assert (code, [row["state"] for row in told]) == (0, ["off", "on"])
     assert fenced.device.orders == ["ForceOff", "On"]
     assert fenced.site.primary.wait_booted() > 0
-    history = fenced.mirror.run(f"tail -n 1 /var/lib/mailmirror/{product.PAIR}.history.jsonl")
-    assert json.loads(history)["verb"] == "fence cycle"
+    assert watched.history(fenced.mirror)[-1]["verb"] == "fence cycle"

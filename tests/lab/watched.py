@@ -10,11 +10,14 @@ import yaml
 from tests.lab import plan, product
 from tests.lab.files import File
 from tests.lab.following import follow_live
+from tests.lab.host import Host
 from tests.lab.site import PAIR, Site
 from tests.lab.waiting import until
 
 PLACES = (*PAIR, "witness")
-HISTORY = f"/var/lib/mailmirror/{product.PAIR}.history.jsonl"
+_HISTORY = f"""import json, pathlib
+from orchestrator.records import history
+print(json.dumps(history.told(pathlib.Path("/var/lib/mailmirror"), {product.PAIR!r})))"""
 INVENTORY = "/etc/mailmirror/inventory.yaml"
 
 
@@ -60,8 +63,11 @@ def become(site: Site, level: str, *, analysis: str = "", within: float = 60.0) 
     return found
 
 
+def history(host: Host) -> list[dict[str, Any]]:
+    """The pair's orders and verdicts as the controller on that host keeps them, oldest first."""
+    return list(json.loads(host.run([product.PYTHON, "-c", _HISTORY])))
+
+
 def verdicts(site: Site, name: str = "primary") -> list[dict[str, Any]]:
     """Every verdict on a mail host that was kept."""
-    lines = site.mirror.run(f"cat {HISTORY}").splitlines()
-    found = [json.loads(line) for line in lines]
-    return [each for each in found if each["verb"] == "verdict" and each["place"] == name]
+    return [each for each in history(site.mirror) if each["verb"] == "verdict" and each["place"] == name]

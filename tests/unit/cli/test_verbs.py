@@ -22,7 +22,7 @@ from orchestrator.cli import front, status
 from orchestrator.cli.front import EXIT_CODES, VERBS, Front
 from orchestrator.errors import HostUnreachable, LinkLost, NotPermitted, Refused
 from orchestrator.inventory.load import load
-from orchestrator.records import snapshot
+from orchestrator.records import history, snapshot
 from orchestrator.records.lock import Lock
 from orchestrator.replication.report import Waiting
 from tests.unit.cli.conftest import Type, write_inventory
@@ -194,8 +194,7 @@ def test_orders_are_kept_with_their_reason(
     assert mailmirror("ack", "org", "w1", "--accept-loss", "--reason", 'jane "asked"') == 0
     assert mailmirror("account", "retire", "org", "gone", "--accept-loss", "--reason", "left") == 0
     assert mailmirror("seed", "--yes", "--reason", "a new disk") == 0
-    lines = (one_pair.parent / "state/org.history.jsonl").read_text().splitlines()
-    kept = [json.loads(line) for line in lines]
+    kept = history.told(one_pair.parent / "state", "org")
     assert [(line["verb"], line["reason"]) for line in kept] == [
         ("sync", "before the move"), ("release", 'jane "asked"'), ("retire", "left"), ("seed", "a new disk"),
     ]  # fmt: skip

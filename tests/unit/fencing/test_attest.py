@@ -10,7 +10,8 @@ import pytest
 from orchestrator.errors import OperatorError, UsageError
 from orchestrator.fencing import attest, proof
 from orchestrator.inventory.model import Host, Pair, Store
-from orchestrator.records import history
+from orchestrator.records import database, history
+from orchestrator.records.journal import Journal
 
 WORDS = "its power cable is in my hand"
 
@@ -68,13 +69,14 @@ def test_what_can_not_be_meant_is_refused_and_leaves_no_record(
 
 
 def test_where_it_can_not_be_recorded_nothing_was_stated(pair: Pair) -> None:
-    history.path_of(pair.state_dir, "org").mkdir(parents=True)
+    database.path_of(pair.state_dir).mkdir(parents=True)
     with pytest.raises(OperatorError, match="can't be written"):
         stated(pair)
 
 
 def test_a_line_that_somebody_spoilt_states_nothing(pair: Pair) -> None:
     stated(pair)
-    path = history.path_of(pair.state_dir, "org")
-    path.write_text(path.read_text().replace(f'"uid": {os.getuid()}', '"uid": "root"'))
+    with Journal(pair.state_dir) as journal:
+        [event] = journal.events("org")
+        journal.event("org", event.verb, {**event.what, "uid": "root"})
     assert attest.latest(pair.state_dir, "org", "mail1", 3) is None

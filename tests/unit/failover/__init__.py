@@ -1,0 +1,1 @@
+"""The journeys' own parts: playbooks, what comes next, and the conductor."""
