@@ -201,6 +201,11 @@ def _lies_in_etc(name: str) -> bool:
     return any(os.path.lexists(f"/etc/systemd/system/{each}") for each in (name, template))
 
 
+def reread(name: str) -> None:
+    """Have a service that runs read its configuration again, and listen as that says. Raises Fault("systemd")."""
+    _systemctl("reload", "--", name)
+
+
 def reload() -> None:
     """Have systemd read its unit files again."""
     _systemctl("daemon-reload")
