@@ -148,7 +148,7 @@ class Hands:
 
     def _release(self, soft: bool) -> None:
         if self._settings.postfix:
-            posture.release(self._state, soft)
+            (posture.soften if soft else posture.release)(self._state)
 
     def _hold(self, active: Optional[str]) -> None:
         if not self._settings.postfix:

@@ -88,13 +88,21 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
     return _held(state, record)._replace(told=told)
 
 
-def release(state: str = STATE, soft: bool = False) -> List[str]:
+def release(state: str = STATE) -> List[str]:
     """Put every value back as it was, "not set" included, and have Postfix read them; what was left as somebody else
     changed it is told. Idempotent; nothing is done where nothing is held. Raises Fault as `hold`.
-
-    `soft`: all but soft_bounce, which stays `yes` for a while on a fresh active: what it lacks (a user, a map) puts
-    letters off and bounces none. The next call without it puts that back too, in whatever way this one was cut off.
     """
+    return _release(state, soft=False)
+
+
+def soften(state: str = STATE) -> List[str]:
+    """As `release`, of all but soft_bounce, which stays `yes` until that: for a while what a fresh active lacks (a user,
+    a map) puts letters off and bounces none.
+    """
+    return _release(state, soft=True)
+
+
+def _release(state: str, soft: bool) -> List[str]:
     record = _load(state)
     if record is None or (soft and record.get("soft")):
         return []

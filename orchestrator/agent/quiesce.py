@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 import time
-from typing import Dict, Iterable, List, NamedTuple, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from . import refusal, units
 from .nft import Missing, Nft, Refused
@@ -121,13 +121,20 @@ def lift(state: str) -> None:
         [unit] = units.look([DOVECOT])
         if unit.active == "active":
             units.reread(DOVECOT)
-        os.unlink(path)
-        settle(state)
+        _forget(state)
     try:
         _apply(f"list table inet {refusal.TABLE}")
     except (Refused, Fault):
         return  # there is none
     _apply_whole(refusal.GONE)
+
+
+def _forget(state: str) -> None:
+    """A Dovecot that starts anew, or has read its configuration again, listens by itself."""
+    path = os.path.join(state, FILE)
+    if os.path.exists(path):
+        os.unlink(path)
+        settle(state)
 
 
 def _doveadm(*words: str) -> str:
@@ -198,9 +205,13 @@ def processes() -> List[Tuple[int, str]]:
     return found
 
 
-def stop(names: Iterable[str], within: float) -> units.Proof:
+def stop(names: Sequence[str], state: str, within: float) -> units.Proof:
     """Stop the units; DONE when systemd says so, their control groups are empty and no writer is left anywhere."""
-    stopped = units.stop(list(names), within)
+    if any(unit.name == DOVECOT and unit.active == "active" for unit in units.look(names)):
+        units.tell_to_end(DOVECOT)  # its first process alone waits a second for the others: 30 ms instead of 1.1 s
+    stopped = units.stop(names, within)
+    if stopped.state == DONE:
+        _forget(state)
     writers = [f"{name}[{pid}] runs" for pid, name in processes()]
     if stopped.state == DONE and writers:
         return units.Proof(NOT_DONE, writers)

@@ -165,7 +165,7 @@ def _drain(head: Dict[str, Any]) -> Dict[str, Any]:
 
 def _stop(head: Dict[str, Any]) -> Dict[str, Any]:
     _quieted(head)
-    proof = quiesce.stop(_settings().units, STOPS)
+    proof = quiesce.stop(_settings().units, STATE, STOPS)
     if proof.state == DONE and quiesce.refused()[refusal.SILENCED]:
         quiesce.silence([], 0)  # with nobody there, the kernel tells those who still send
     return _facts(state=proof.state, why=proof.why)
