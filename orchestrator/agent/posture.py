@@ -96,8 +96,8 @@ def release(state: str = STATE) -> List[str]:
 
 
 def soften(state: str = STATE) -> List[str]:
-    """As `release`, of all but soft_bounce, which stays `yes` until that: for a while what a fresh active lacks (a user,
-    a map) puts letters off and bounces none.
+    """As `release`, of all but soft_bounce, which stays `yes` until that: what a fresh active lacks (a user, a
+    map) puts letters off and bounces none.
     """
     return _release(state, soft=True)
 

@@ -182,7 +182,7 @@ def _connections(table: str) -> Iterable[Tuple[str, bool]]:
 
 
 def _deliveries() -> int:
-    """Connected Unix sockets of what delivers: the queue manager holds one to each agent that has a letter, and an
+    """Connected Unix sockets of what delivers: `qmgr` holds one to each agent that has a letter, and an
     agent one to Dovecot.
     """
     with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:

@@ -128,7 +128,7 @@ def has(site: Site, user: User, subject: str) -> None:
     until(lambda: post.subjects(site, user).count(subject) == 1, within=40, every=0.5, what=f"{subject!r} is there")
 
 
-@pytest.mark.issue("5.2 letter in DATA gets its 250 when new connections are refused; idle IMAP is kicked; no writer left")
+@pytest.mark.issue("5.2 letter in DATA gets its 250, new connections are refused, idle IMAP is kicked, no writer left")
 def test_whoever_is_in_the_middle_is_answered_and_nobody_new_gets_in(active: Active) -> None:
     site, user = active.site, active.site.users[0]
     letter, idle = in_data(site, user, "in data"), [logged_in(site, user) for _ in range(5)]

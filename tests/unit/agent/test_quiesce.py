@@ -206,7 +206,9 @@ def test_only_a_syn_from_outside_is_refused_and_each_port_ends_by_itself() -> No
     assert refusal.timed("silenced", (), 0) == "flush set inet mailmirror_quiet silenced\n"
 
 
-@pytest.mark.parametrize("wrong", [{}, {"do": "shut"}, {"do": "reject"}, {"do": "drain", "operation": "op", "epoch": "1"}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"do": "shut"}, {"do": "reject"}, {"do": "open", "operation": "op", "epoch": "1"}]
+)
 def test_a_request_that_cannot_be_meant_is_a_bad_one(wrong: dict[str, Any]) -> None:
     with pytest.raises(Fault) as raised:
         for _ in services.done(wrong):
