@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +25,9 @@ from orchestrator.agent.orders import LONGEST_QUIET
 from orchestrator.agent.register import Register
 from orchestrator.agent.serve import Fault
 from orchestrator.agent.settings import Settings
+from orchestrator.agent.wire import Decoder, Frame, Kind, halves
 from tests.support.guards import PAIR, TTL, Guards
+from tests.support.image import CHECKOUT
 
 QUIET = 60.0
 ALONE = Settings(
@@ -76,16 +82,17 @@ def test_it_ends_by_resume_by_a_reboot_and_by_a_tombstone(guards: Guards) -> Non
 @pytest.mark.issue("5.2 guard quiesce compare-and-swap bounded and by the active alone")
 def test_what_cannot_be_meant_is_refused_and_changes_nothing(guards: Guards) -> None:
     before = {place: guards.register(place) for place in guards.places}
-    for place, words, why in (
+    wrong: tuple[tuple[str, dict[str, float], str], ...] = (
         ("primary", {"epoch": 2, "seconds": 5.0}, "look at the state again"),
         ("primary", {"seconds": 0.0}, "up to"),
         ("primary", {"seconds": LONGEST_QUIET + 1}, "up to"),
         ("primary", {"seconds": float("nan")}, "up to"),
         ("primary", {"seconds": 5.0}, "op 1 has made it quiet already"),
         ("mirror", {"seconds": 5.0}, "only the active"),
-    ):
+    )
+    for place, words, why in wrong:
         with pytest.raises(Impossible, match=why):
-            guards.order(place, "quiesce", **words)
+            guards.order(place, "quiesce", "", **words)
     with pytest.raises(Impossible, match="look at the state again"):
         guards.order("primary", "resume", epoch=2)
     with pytest.raises(Impossible, match="op 1 is the name of another order"):
@@ -165,8 +172,13 @@ def test_a_guard_that_dies_after_writing_it_down_comes_back_quiet(tmp_path: Path
 @pytest.mark.issue("5.2 guard quiesce: the hands start nothing and touch no address, also at their next look")
 def test_hands_leave_all_as_it_is_while_it_is_quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done: list[str] = []
+
+    def noted(name: str, *_: object) -> _Done:
+        done.append(name)
+        return _Done()
+
     for module, name in (("units", "start"), ("units", "stop"), ("quiesce", "lift"), ("address", "held")):
-        monkeypatch.setattr(getattr(hands, module), name, lambda *_, name=name: done.append(name) or _Done)
+        monkeypatch.setattr(getattr(hands, module), name, functools.partial(noted, name))
     monkeypatch.setattr(hands, "LOOK", 0.02)
     settings = ALONE._replace(units=("dovecot.service",), addresses=(("192.0.2.1/24", "lo"),))
     working = Hands(settings, str(tmp_path))
@@ -214,3 +226,18 @@ def test_a_request_that_cannot_be_meant_is_a_bad_one(wrong: dict[str, Any]) -> N
         for _ in services.done(wrong):
             time.sleep(0.01)
     assert raised.value.code in ("bad-request", "unguarded")
+
+
+def test_the_agent_knows_the_verb_and_goes_on_talking() -> None:
+    command = [sys.executable, "-m", "orchestrator.agent.main"]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as talk:
+        assert talk.stdin is not None and talk.stdout is not None
+        for number, do in enumerate(("shut", "open"), 1):
+            talk.stdin.write(b"".join(halves(Frame(Kind.REQUEST, number, {"verb": "services", "do": do}))))
+        talk.stdin.flush()
+        decoder, told = Decoder(), list[Frame]()
+        while len(told) < 3:
+            told += decoder.feed(os.read(talk.stdout.fileno(), 1 << 16))
+        talk.stdin.close()
+        assert talk.wait(10) == 0
+    assert [(frame.kind, frame.head["code"]) for frame in told[1:]] == [(Kind.FAULT, "bad-request")] * 2
