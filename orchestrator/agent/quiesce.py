@@ -191,17 +191,20 @@ def _deliveries() -> int:
 
 
 def processes() -> List[Tuple[int, str]]:
-    """(process, name) of those WRITERS that run; by the program's path, since anybody may call a process `local`."""
-    found = []
+    """(process, name) of those WRITERS that run; by the program's path, since anybody may call a process `local`. What
+    runs in a container of its own is another service.
+    """
+    found, here = [], os.readlink("/proc/self/ns/pid")
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
-            path = os.readlink(f"/proc/{pid}/exe")
+            path = os.readlink(f"/proc/{pid}/exe").partition(" (deleted)")[0]
+            name = os.path.basename(path)
+            if name not in WRITERS or not (name == "doveadm" or "/dovecot/" in path or "/postfix/" in path):
+                continue
+            if os.readlink(f"/proc/{pid}/ns/pid") == here:
+                found.append((pid, name))
         except (FileNotFoundError, ProcessLookupError):
             continue  # a kernel thread, or it has ended
-        path = path.partition(" (deleted)")[0]
-        name = os.path.basename(path)
-        if name in WRITERS and (name == "doveadm" or "/dovecot/" in path or "/postfix/" in path):
-            found.append((pid, name))
     return found
 
 

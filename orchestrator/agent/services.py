@@ -22,6 +22,7 @@ DRAIN = 2.0
 """Seconds that letters on their way have by default (DESIGN section 8)."""
 GRACE = 0.5
 """Seconds after clients are silenced in which a 250 that is due leaves."""
+AGAIN = 0.2  # seconds until a session that is still there is asked once more
 PAUSE = 0.02  # seconds between two batches of sessions that are ended
 STOPS = 20.0
 MOST = 64
@@ -146,13 +147,15 @@ def _reject(head: Dict[str, Any]) -> Dict[str, Any]:
 def _drain(head: Dict[str, Any]) -> Dict[str, Any]:
     """Letters on their way get their answer, or are silenced; deliveries end; mailboxes are closed."""
     cap = _seconds(head, DRAIN)
-    quiet, ports = _quieted(head), _ports(_settings())
-    began = time.monotonic()
-    quiesce.deafen(STATE)
-    quiesce.kick(PAUSE)
-    kicked = time.monotonic()
+    settings = _settings()
+    quiet, ports = _quieted(head), _ports(settings)
+    began = kicked = time.monotonic()
+    ours = quiesce.DOVECOT in settings.units
+    if ours:
+        quiesce.deafen(STATE)
+        quiesce.kick(PAUSE)
     while any(left := quiesce.left(ports)) and time.monotonic() - began < cap:
-        if left.mailboxes and time.monotonic() - kicked > 0.2:
+        if ours and left.mailboxes and time.monotonic() - kicked > AGAIN:
             quiesce.kick(PAUSE)  # whoever had logged in just before
             kicked = time.monotonic()
         time.sleep(TICK)

@@ -179,9 +179,9 @@ def test_a_letter_that_does_not_end_is_cut_and_one_that_has_ended_is_answered(ac
     told = active.ask("drain", seconds=0.3)
     assert thaws.wait(10) == 0
     assert told["cut"] and set(told["silenced"]) >= {"25", "587"} and "143" not in told["silenced"]
+    assert ends.recv(500).startswith(b"250")
     does_not.sendall(b"lo\r\n.\r\n")
     assert active.ask("stop")["state"] == "DONE"
-    assert ended(ends).startswith(b"250")
     assert b"250" not in ended(does_not)
     active.resume()
     has(site, user, "ends")
@@ -226,7 +226,7 @@ def test_a_fresh_active_bounces_nothing_for_good_for_a_while(whole: Site) -> Non
     mirror = whole.mirror
     path = "/etc/mailmirror/guard.json"
     settings = json.loads(mirror.run(f"cat {path}"))
-    mirror.run(f"cat > {path}", stdin=json.dumps({**settings, "soft": 8}))
+    mirror.run(f"cat > {path}", stdin=json.dumps({**settings, "soft": 15}))
     mirror.systemctl("restart", "mailmirror-guard.service")
     until(lambda: status(mirror)["hands"]["queues"], within=30, what="the mirror queues again")
     before = mirror.run("cat /var/lib/mailmirror-guard/posture.json")
@@ -238,8 +238,7 @@ def test_a_fresh_active_bounces_nothing_for_good_for_a_while(whole: Site) -> Non
     value = "postconf -h soft_bounce"
     until(lambda: answers(whole, mirror, "imap"), within=SOON, what="the mirror serves")
     refused = post.attempt(whole, User("nobody@example.test", ""), "for nobody", server="mail2")
-    if status(mirror)["soft"] > 1:
-        assert " 450 " in refused.stdout or "450 4" in refused.stdout, refused.stdout
+    assert " 450 " in refused.stdout and status(mirror)["soft"], refused.stdout
     until(lambda: mirror.run(value) == "no\n", within=30, what="its time is over")
     assert status(mirror)["soft"] == 0
     [kept] = json.loads(before)["instances"].values()
