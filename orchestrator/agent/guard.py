@@ -34,12 +34,15 @@ WITNESS = "witness"
 
 
 class Rules(NamedTuple):
-    """`peers`: the places of the other guards. `ttl`: the lease's length in seconds, 0 in a pair without a witness."""
+    """`peers`: the places of the other guards. `ttl`: the lease's length in seconds, 0 in a pair without a witness.
+    `soft`: for how many seconds after a promotion nothing is bounced for good.
+    """
 
     place: str
     peers: Tuple[str, ...]
     ttl: float
     terms: Terms = Terms()
+    soft: float = 600.0
 
     @property
     def pace(self) -> float:
@@ -82,7 +85,7 @@ class Posture(NamedTuple):
 def began(rules: Rules, register: Register, boot: str, now: float) -> Mind:
     """The state of a guard that starts."""
     if register.boot != boot:
-        register = replace(register, boot=boot, without_end=frozenset(), attested="")
+        register = replace(register, boot=boot, without_end=frozenset(), attested="", quiet="", fresh=0.0)
     mind = settled(Mind(rules, boot, replace(register, generation=register.generation + 1)), now)
     return replace(mind, silent_until=now + rules.terms.run_out(register.lasting) if register.lasting else NEVER)
 
@@ -119,6 +122,18 @@ def standing(mind: Mind) -> Standing:
     """What every message of this guard tells."""
     register = mind.register
     return Standing(register.epoch, register.active, register.tombstone, register.generation)
+
+
+def quiet_left(mind: Mind, now: float) -> float:
+    """Seconds for which this active holds its lease and yet serves nobody, by an order; 0 when it doesn't."""
+    register = mind.register
+    return max(0.0, register.quiet_until - now) if register.quiet and mind.holder is not None else 0.0
+
+
+def soft_left(mind: Mind, now: float) -> float:
+    """Seconds for which this active is a fresh one, that refuses nothing for good; 0 when it isn't."""
+    register = mind.register
+    return max(0.0, register.fresh + mind.rules.soft - now) if register.fresh and mind.holder is not None else 0.0
 
 
 def posture(mind: Mind) -> Posture:

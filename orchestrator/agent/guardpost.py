@@ -261,8 +261,10 @@ class Post:
         relay = active if posture.role == "passive" else None
         self.keeper.follow(posture, relay, self.hands.queues, now)
         serves = posture.serves_until > now
-        self.hands.want(Wish(posture.role, serves, relay, bool(self.keeper.weak)))
+        quiet, soft = guard.quiet_left(self.mind, now) > 0, guard.soft_left(self.mind, now) > 0
+        self.hands.want(Wish(posture.role, serves, relay, bool(self.keeper.weak), quiet, soft))
         told = f"{posture.role}, {'serves' if serves else 'serves nobody'}: {posture.why}"
+        told += f"; kept quiet by {self.mind.register.quiet}" if quiet else ""
         if told != self._told:
             self._told = told
             say(f"epoch {self.mind.register.epoch}: {told}")
@@ -308,9 +310,10 @@ class Post:
             if head.get("verb") == "status":
                 return self.status(now)
             epoch = int(head.get("epoch", self.mind.register.epoch))
-            words = {name: str(head.get(name, "")) for name in ("verb", "operation", "active", "proof", "words")}
+            words = {name: str(head.get(name, "")) for name in _TEXTS}
             words["operation"] = words["operation"] or secrets.token_hex(8)
-            mind, outcome = orders.ordered(self.mind, Order(epoch=epoch, **words), now)
+            seconds = float(head.get("seconds", 0.0))
+            mind, outcome = orders.ordered(self.mind, Order(epoch=epoch, seconds=seconds, **words), now)
         except Impossible as error:
             return {"error": str(error)}
         except (ValueError, TypeError, AttributeError) as error:
@@ -331,12 +334,15 @@ class Post:
         """What people and the controller are told; times are seconds from now, None: without an end."""
         posture, kept = self._posture(), self.mind.register
         left = None if posture.serves_until == ALWAYS else max(0.0, posture.serves_until - now)
+        quiet = guard.quiet_left(self.mind, now)
         return {
             "pair": self.settings.pair,
             "place": self.settings.place,
             "role": posture.role,
             "serves": posture.serves_until > now,
             "left": left,
+            "quiet": {"operation": kept.quiet, "left": quiet} if quiet else None,
+            "soft": guard.soft_left(self.mind, now),
             "why": posture.why,
             "epoch": kept.epoch,
             "active": kept.active,
@@ -374,6 +380,7 @@ class Post:
             call.close()
 
 
+_TEXTS = ("verb", "operation", "active", "proof", "words", "quiet")
 _UNREACHABLE = (
     errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EPERM, errno.EAGAIN,
     errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EHOSTDOWN,

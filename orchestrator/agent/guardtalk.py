@@ -5,6 +5,7 @@
     mailmirror-guard grant --open-ended --reason '...'      before this granter is rebooted or taken away
     mailmirror-guard withdraw                               end of an attestation, or of a grant without an end
     mailmirror-guard begin --epoch 1 --active primary       the first register of a pair that has none anywhere
+    mailmirror-guard resume                                 end what keeps the active quiet: it serves again at once
     mailmirror-guard forget                                 the active's stores were changed on purpose
     mailmirror-guard run | gate UNIT | tidy                 for systemd
 
@@ -32,7 +33,7 @@ from .settings import RUN, STATE
 
 WITHIN = 10.0
 TICK = 0.02  # seconds between two looks for an answer
-WORDS = ("verb", "operation", "epoch", "active", "proof", "words")
+WORDS = ("verb", "operation", "epoch", "active", "proof", "words", "seconds", "quiet")
 """What an order says; `orders.Order` has their meaning."""
 
 
@@ -94,7 +95,7 @@ def may_start(unit: str, run: str = RUN) -> bool:
         say(f"{unit} isn't started: {silent}")
         return False
     queues = told["hands"]["queues"] and (unit in POSTFIX or unit.startswith("postfix@"))
-    return bool(told["serves"] or queues)
+    return bool((told["serves"] and not told.get("quiet")) or queues)
 
 
 def tidy() -> int:
@@ -138,6 +139,10 @@ def sentence(told: Dict[str, Any]) -> str:
         f"{told['place']} of {told['pair']}: {told['role']}, epoch {told['epoch']} (active: {active})",
         f"  serves {left}: {told['why']}" if told["serves"] else f"  serves nobody: {told['why']}",
     ]
+    if told["quiet"]:
+        by, ends = told["quiet"]["operation"], told["quiet"]["left"]
+        lines += [f"  kept quiet by {by} for another {ends:.1f} s: its mail services aren't started meanwhile"]
+    lines += [f"  bounces nothing for good for another {told['soft']:.0f} s"] if told["soft"] else []
     lines += [f"  the lease is {'armed' if told['armed'] else 'not armed'}"] if told["role"] != "witness" else []
     lines += [f"  heard the {peer} {seconds} s ago" for peer, seconds in told["heard"].items()]
     lines += [f"  the {peer} grants nothing: {why}" for peer, why in told["denied"].items()]
@@ -163,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--open-ended", action="store_true", required=True)
     grant.add_argument("--reason", required=True)
     verbs.add_parser("withdraw", help="the end of an attestation, or of a grant without an end")
+    verbs.add_parser("resume", help="the end of what keeps the active quiet: it serves again")
     verbs.add_parser("forget", help="what was remembered of the active's stores: they were changed on purpose")
     begin = verbs.add_parser("begin", help="the first register, where no guard of the pair has one")
     begin.add_argument("--epoch", type=int, required=True)
@@ -199,8 +205,8 @@ def _told(options: argparse.Namespace) -> int:
         told = ask({"verb": "leave", "words": options.reason}, options.run)
     elif options.verb == "begin":
         told = ask({"verb": "begin", "epoch": options.epoch, "active": options.active}, options.run)
-    elif options.verb == "forget":
-        told = ask({"verb": "forget", "epoch": told["epoch"]}, options.run)
+    elif options.verb in ("forget", "resume"):
+        told = ask({"verb": options.verb, "epoch": told["epoch"]}, options.run)
     elif options.verb == "withdraw":
         told = ask({"verb": "withdraw"}, options.run)
     if "error" in told:

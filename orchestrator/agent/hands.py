@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from . import address, posture, units
+from . import address, posture, quiesce, units
 from .crier import Crier
 from .serve import Fault
 from .settings import Settings
@@ -26,13 +26,16 @@ POSTFIX = ("postfix.service", "postfix@-.service")
 
 class Wish(NamedTuple):
     """`role` as of guard.Posture; `serves`: it may, now; `active`: the address of the active, for what queues; `stop`:
-    there is no gate in the kernel, so what doesn't serve has to be stopped.
+    there is no gate in the kernel, so what doesn't serve has to be stopped; `quiet`: nothing is started nor taken up,
+    though it may; `soft`: Postfix bounces nothing for good.
     """
 
     role: str
     serves: bool
     active: Optional[str]
     stop: bool
+    quiet: bool = False
+    soft: bool = False
 
 
 class Hands:
@@ -89,7 +92,7 @@ class Hands:
         with self._turn:
             wish, settled = self._wish, self._wish == self._done or self._wish is None
             until = time.monotonic() + (LOOK if settled else AGAIN if self._problems else 0.0)
-        serves = settled and wish is not None and wish.serves
+        serves = settled and wish is not None and wish.serves and not wish.quiet
         while (left := until - time.monotonic()) > 0:
             if serves and not self._announced():
                 return
@@ -127,21 +130,25 @@ class Hands:
         if not self._settings.units:
             return []
         mailboxes = [unit for unit in self._settings.units if unit not in POSTFIX]
+        if wish.serves and wish.quiet:
+            return []
         if wish.serves:
-            steps: List[Tuple[str, Callable[[], None]]] = [("release Postfix", self._release)]
+            steps: List[Tuple[str, Callable[[], None]]] = [("release Postfix", lambda: self._release(wish.soft))]
             steps += [("start", lambda: _proven(units.start(self._settings.units)))]
+            steps += [("open", lambda: quiesce.lift(self._state))]
             return steps + [(f"take {each}", self._taking(each, where)) for each, where in self._settings.addresses]
         steps = [(f"let {each} go", self._letting_go(each, where)) for each, where in self._settings.addresses]
         if wish.role == "passive":
             steps.append(("stop", lambda: _proven(units.stop(mailboxes))))
+            steps.append(("open", lambda: quiesce.lift(self._state)))
             steps.append(("hold Postfix", lambda: self._hold(wish.active)))
         elif wish.role == "closed" or wish.stop:
             steps.append(("stop", lambda: _proven(units.stop(self._settings.units))))
         return steps
 
-    def _release(self) -> None:
+    def _release(self, soft: bool) -> None:
         if self._settings.postfix:
-            posture.release(self._state)
+            (posture.soften if soft else posture.release)(self._state)
 
     def _hold(self, active: Optional[str]) -> None:
         if not self._settings.postfix:

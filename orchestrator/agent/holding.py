@@ -30,7 +30,9 @@ EMPTIED = (
     "sender_dependent_relayhost_maps",
     "smtp_fallback_relay",
 )
-NAMES = (*ROUTED, "relayhost", *EMPTIED, "defer_transports", "soft_bounce")
+SOFT = "soft_bounce"
+NAMES = (*ROUTED, "relayhost", *EMPTIED, "defer_transports", SOFT)
+"""The last one outlives the others for a while, on a place that has just become active."""
 READ = ("mailbox_transport", "fallback_transport", "content_filter")
 """Read beside them, never written."""
 NEEDED = ("lmtp/unix", "smtp/unix")
@@ -66,7 +68,7 @@ def wanted(before: Mapping[str, str], active: Optional[str]) -> Dict[str, str]:
         **dict.fromkeys(EMPTIED, ""),
         "relayhost": "" if active is None else f"[{active}]:25",
         "defer_transports": " ".join(_final(before)),
-        "soft_bounce": "yes",
+        SOFT: "yes",
     }
 
 

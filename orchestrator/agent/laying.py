@@ -43,7 +43,7 @@ def look(_: Mapping[str, Any]) -> Dict[str, Any]:
     """{installed, version, role, held, settings}: `role` is active, passive, witness, or unknown."""
     settings = _settings()
     version = os.readlink(CODE + "/current") if os.path.islink(CODE + "/current") else ""
-    held = os.path.exists(os.path.join(STATE, posture.FILE))
+    held = posture.is_held()
     there = os.path.exists(os.path.join(STATE, LEDGER))
     return {"installed": there, "version": version, "role": role(settings), "held": held, "settings": settings}
 
@@ -320,11 +320,11 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     _stop_guard(settings, keep_addresses=serves)
     _open_gate()
     stopped: List[str] = []
-    if os.path.exists(os.path.join(STATE, posture.FILE)):
+    if posture.is_held():
         stopped = [unit.name for unit in units.look(settings.get("units", ())) if unit.there and not unit.stopped]
         if (proof := units.stop(stopped)).state != posture.DONE:
             raise Fault("still-running", "; ".join(proof.why), "Stop them by hand, then try again.")
-        told += posture.release()
+    told += posture.release()
     told += [f"{name} stays masked" for name in units.unmask(settings.get("units", ()))]
     if job["markers"]:
         told += _remove_markers(settings.get("stores", ()))

@@ -12,13 +12,17 @@ from dataclasses import replace
 from typing import Callable, Mapping, NamedTuple, Tuple
 
 from . import lease
-from .guard import WITNESS, Mind, acquitted, posture, settled
+from .guard import WITNESS, Mind, acquitted, posture, quiet_left, settled
 from .lease import Granter, Impossible
+
+LONGEST_QUIET = 600.0
+"""Seconds that a place may be made quiet for: nobody's mail waits longer for a controller that has vanished."""
 
 
 class Order(NamedTuple):
     """`operation` names it for good: ordered again, it isn't done again. `epoch` is the one that it leads to, or stays
-    in; `words` say why, or what proves it.
+    in; `words` say why, or what proves it. `seconds`: for how long, of quiesce. `quiet`, of tombstone: the quiesce that
+    must not have ended, or this place may have taken letters that no other has.
     """
 
     verb: str
@@ -27,12 +31,16 @@ class Order(NamedTuple):
     active: str = ""
     proof: str = ""
     words: str = ""
+    seconds: float = 0.0
+    quiet: str = ""
 
 
 def ordered(mind: Mind, order: Order, now: float) -> Tuple[Mind, str]:
     """The state after an order, and what it came to. Raises Impossible, and nothing was changed."""
     known = mind.register.done.get(order.operation)
     if known is not None:
+        if not known.startswith(f"{order.verb} "):
+            raise Impossible(f"{order.operation} is the name of another order: {known}")
         return mind, known
     verb = _VERBS.get(order.verb)
     if verb is None:
@@ -126,12 +134,36 @@ def _relent(mind: Mind, order: Order, _: float) -> Mind:
     return _of_granter(mind, lease.relent)
 
 
+def _quiesce(mind: Mind, order: Order, now: float) -> Mind:
+    """The active goes on holding its lease and starts nothing, for a switchover that ends in a tombstone. Whatever
+    becomes of who ordered it, it serves again when the time is over, or after a reboot.
+    """
+    _same_epoch(mind, order)
+    if mind.holder is None:
+        raise Impossible(f"only the active is made quiet: {posture(mind).why}")
+    if not 0 < order.seconds <= LONGEST_QUIET:
+        raise Impossible(f"it is made quiet for up to {LONGEST_QUIET:g} seconds, and not for {order.seconds:g}")
+    if quiet_left(mind, now) > 0:
+        raise Impossible(f"{mind.register.quiet} has made it quiet already: resume first, or wait")
+    register = replace(mind.register, quiet=order.operation, quiet_until=now + order.seconds)
+    return replace(mind, register=register)
+
+
+def _resume(mind: Mind, order: Order, _: float) -> Mind:
+    """The end of quiesce before its time: it serves again."""
+    _same_epoch(mind, order)
+    return replace(mind, register=replace(mind.register, quiet="", quiet_until=0.0))
+
+
 def _tombstone(mind: Mind, order: Order, now: float) -> Mind:
     """The active gives up its epoch for good: once this is durable, nothing makes it serve until it is active again."""
     _next_epoch(mind, order)
     if mind.register.active != mind.rules.place:
         raise Impossible(f"the {mind.register.active} is active: only its guard can give the epoch up")
-    return settled(replace(mind, register=replace(mind.register, tombstone=order.epoch, attested="")), now)
+    if order.quiet and (mind.register.quiet != order.quiet or not quiet_left(mind, now)):
+        raise Impossible(f"it isn't quiet by {order.quiet} any more, and may have taken letters since: copy them first")
+    register = replace(mind.register, tombstone=order.epoch, attested="", quiet="", quiet_until=0.0, fresh=0.0)
+    return settled(replace(mind, register=register), now)
 
 
 def _advance(mind: Mind, order: Order, now: float) -> Mind:
@@ -153,7 +185,10 @@ def _advance(mind: Mind, order: Order, now: float) -> Mind:
         lease.advance(mind.granter, order.epoch, now)
         if order.active == mind.rules.place and mind.named.get(WITNESS) != order.epoch:
             raise Impossible(f"the witness's register has to be in epoch {order.epoch} first, and wasn't heard to be")
-    mind = settled(replace(mind, register=mind.register.in_epoch(order.epoch, order.active)), now)
+    register = mind.register.in_epoch(order.epoch, order.active)
+    if order.active == mind.rules.place:
+        register = replace(register, fresh=now)
+    mind = settled(replace(mind, register=register), now)
     return replace(mind, confirmed=bool(order.proof))  # who proves it knows that no later epoch exists
 
 
@@ -166,6 +201,8 @@ _VERBS: Mapping[str, Callable[[Mind, Order, float], Mind]] = {
     "forget": _forget,
     "refuse": _refuse,
     "relent": _relent,
+    "quiesce": _quiesce,
+    "resume": _resume,
     "tombstone": _tombstone,
     "advance": _advance,
 }

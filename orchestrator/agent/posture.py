@@ -75,6 +75,7 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
         told += _note(record["instances"], directory, active)
     if not told and (proof := _held(state, record)).state == DONE and proof.to == active:
         return proof
+    record["soft"] = False
     _save(state, {**record, "boot": boot_id(), "reloaded": None})
     for directory, kept in record["instances"].items():
         if _explicit(directory) != kept["now"]:
@@ -91,17 +92,40 @@ def release(state: str = STATE) -> List[str]:
     """Put every value back as it was, "not set" included, and have Postfix read them; what was left as somebody else
     changed it is told. Idempotent; nothing is done where nothing is held. Raises Fault as `hold`.
     """
+    return _release(state, soft=False)
+
+
+def soften(state: str = STATE) -> List[str]:
+    """As `release`, of all but soft_bounce, which stays `yes` until that: what a fresh active lacks (a user, a
+    map) puts letters off and bounces none.
+    """
+    return _release(state, soft=True)
+
+
+def _release(state: str, soft: bool) -> List[str]:
     record = _load(state)
-    if record is None:
+    if record is None or (soft and record.get("soft")):
         return []
     told: List[str] = []
     there = {where: kept for where, kept in record["instances"].items() if os.path.exists(_main_cf(where))}
     for directory, kept in there.items():
-        told += _put_back(directory, kept)
+        told += _put_back(directory, kept, holding.NAMES[:-1] if soft else holding.NAMES)
     _reload(there)
+    if soft:
+        for directory, kept in there.items():
+            kept["ours"] = {holding.SOFT: kept["ours"].get(holding.SOFT, [])}
+            kept["left"] = _digest(_main_cf(directory))
+        _save(state, {**record, "soft": True})
+        return told
     os.unlink(os.path.join(state, FILE))
     settle(state)
     return told
+
+
+def is_held(state: str = STATE) -> bool:
+    """Whether values of Postfix are changed so that it only queues: soft_bounce alone doesn't count."""
+    record = _load(state)
+    return record is not None and not record.get("soft")
 
 
 # --- one instance -----------------------------------------------------------------------------------------------------
@@ -135,14 +159,15 @@ def _note(instances: Dict[str, Any], directory: str, active: Optional[str]) -> L
     return told
 
 
-def _put_back(directory: str, kept: Dict[str, Any]) -> List[str]:
+def _put_back(directory: str, kept: Dict[str, Any], names: Sequence[str]) -> List[str]:
     path = _main_cf(directory)
-    if kept["whole"] is not None and kept["left"] == _digest(path):
+    if names == holding.NAMES and kept["whole"] is not None and kept["left"] == _digest(path):
         replace(path, kept["whole"].encode("latin-1"))
         return []
     told, found = [], _explicit(directory)
-    ours = [n for n, v in kept["old"].items() if found.get(n) != v and found.get(n) in kept["ours"].get(n, ())]
-    for name, value in kept["old"].items():
+    ours = [n for n in names if found.get(n) != kept["old"][n] and found.get(n) in kept["ours"].get(n, ())]
+    for name in names:
+        value = kept["old"][name]
         if found.get(name) != value and name not in ours:
             told.append(f"{path}: {name} = {_said(found.get(name))} is left as it is; it was {_said(value)}")
     again = {name: kept["old"][name] for name in ours if kept["old"][name] is not None}

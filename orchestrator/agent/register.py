@@ -42,7 +42,8 @@ class Register:
     epoch and generation of each store, by the first letters of its id, as the active told them; `done`: operation ->
     outcome; `weak`: the active told that its kernel doesn't end its lease. `before`: the active of the earlier epoch,
     to whom this granter may have granted so many seconds (`lasting`, infinite for a grant without an end) after it was
-    fenced: it grants nothing until that has run out.
+    fenced: it grants nothing until that has run out. `quiet`: the operation that has this active serve nobody until
+    `quiet_until`, and `fresh`: when a promotion made it active, both in CLOCK_BOOTTIME of `boot`; empty and 0 for none.
     """
 
     epoch: int
@@ -62,12 +63,15 @@ class Register:
     weak: bool = False
     before: str = ""
     lasting: float = 0.0
+    quiet: str = ""
+    quiet_until: float = 0.0
+    fresh: float = 0.0
 
     def in_epoch(self, epoch: int, active: str) -> "Register":
         """The register in a later epoch. What was promised in this one doesn't count there."""
         return replace(
             self, epoch=epoch, active=active, kept=NOTHING, without_end=frozenset(), attested="", announced=False,
-            weak=False, stores={}, before="", lasting=0.0,
+            weak=False, stores={}, before="", lasting=0.0, quiet="", quiet_until=0.0, fresh=0.0,
         )  # fmt: skip
 
     def with_done(self, operation: str, outcome: str) -> "Register":

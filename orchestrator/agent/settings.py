@@ -25,7 +25,8 @@ class Settings(NamedTuple):
     """`peers`: place -> (address, port) of the other guards. `ttl` 0: no lease. `served`: TCP ports of the mail
     services. `units`: what serves mailboxes and takes mail; `postfix`: whether Postfix is among them. `addresses`:
     (address/prefix, interface) that the active holds. `fixed`: the mail hosts' own addresses by place. `listen`: the
-    address at which datagrams are heard, every one if it isn't said.
+    address at which datagrams are heard, every one if it isn't said. `soft`: seconds after a promotion in which
+    Postfix bounces nothing for good.
     """
 
     pair: str
@@ -42,10 +43,11 @@ class Settings(NamedTuple):
     stores: Tuple[str, ...]
     fixed: Mapping[str, str]
     listen: str = ""
+    soft: float = 600.0
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.place, tuple(self.peers), self.ttl, Terms(self.drift, self.stop))
+        return Rules(self.place, tuple(self.peers), self.ttl, Terms(self.drift, self.stop), self.soft)
 
     @property
     def witness(self) -> bool:
@@ -72,6 +74,7 @@ def parse(raw: str) -> Settings:
         tuple(str(root) for root in told["stores"]),
         {str(place): str(address) for place, address in told["fixed"].items()},
         str(told.get("listen", "")),
+        float(told.get("soft", 600.0)),
     )
 
 

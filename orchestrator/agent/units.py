@@ -201,6 +201,16 @@ def _lies_in_etc(name: str) -> bool:
     return any(os.path.lexists(f"/etc/systemd/system/{each}") for each in (name, template))
 
 
+def tell_to_end(name: str) -> None:
+    """SIGTERM to each of a unit's processes, as its stop ends with. Raises Fault("systemd")."""
+    _systemctl("kill", "--signal=TERM", "--", name)
+
+
+def reread(name: str) -> None:
+    """Have a service that runs read its configuration again, and listen as that says. Raises Fault("systemd")."""
+    _systemctl("reload", "--", name)
+
+
 def reload() -> None:
     """Have systemd read its unit files again."""
     _systemctl("daemon-reload")

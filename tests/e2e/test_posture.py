@@ -57,6 +57,23 @@ def test_undone_it_is_byte_for_byte_as_it_was(postfix: Postfix) -> None:
     assert postfix.check(f"find {STATE} /etc/postfix -name '*-new' -o -name posture.json") == ""
 
 
+@pytest.mark.issue("5.2 soft_bounce on a fresh active alone, put back byte for byte")
+def test_a_fresh_active_keeps_soft_bounce_alone_until_it_is_released(postfix: Postfix) -> None:
+    before = postfix.values()
+    assert postfix.call("soften") == [] and postfix.main == MAIN, "nothing was held"
+    postfix.call("hold", ACTIVE)
+    held(postfix)
+    for _ in range(2):
+        assert postfix.call("soften") == []
+        assert set(postfix.values().splitlines()) - set(before.splitlines()) == {"soft_bounce = yes"}
+    postfix.call("hold", None)
+    assert held(postfix) is None, "demoted meanwhile"
+    postfix.call("soften")
+    postfix.check("postconf -e relayhost=[new.example.test]")
+    assert "relayhost = [new.example.test] is left as it is" in postfix.call("release")[0]
+    assert postfix.values() == before.replace("[smarthost.example.test]:587", "[new.example.test]")
+
+
 def test_a_second_time_nothing_is_written_and_nothing_is_reloaded(postfix: Postfix) -> None:
     postfix.call("hold", ACTIVE)
     held(postfix)

@@ -60,3 +60,21 @@ def test_releasing_cut_off_at_every_act(postfix: Postfix, touched: bool) -> None
         if acts is not None:
             assert at == acts >= 3
             return
+
+
+@pytest.mark.issue("5.2 soft_bounce durable old value, put back after the time")
+def test_softening_cut_off_at_every_act(postfix: Postfix) -> None:
+    """However far it came, the values are put back; done again, soft_bounce alone is ours."""
+    for at in itertools.count():
+        postfix.write(MAIN + "soft_bounce = no\n")
+        values = postfix.values()
+        postfix.call("hold", ACTIVE)
+        acts = postfix.dying(at, "soften")
+        if at % 2:
+            assert postfix.call("soften") == []
+            assert postfix.values() == values.replace("soft_bounce = no\n", "soft_bounce = yes\n"), f"after act {at}"
+        assert postfix.call("release") == []
+        assert postfix.values() == values, f"after act {at}"
+        if acts is not None:
+            assert at == acts >= 3
+            return

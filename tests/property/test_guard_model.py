@@ -135,6 +135,13 @@ class Trio(RuleBasedStateMachine):
                 self._order(each, "advance", epoch=self.guards.register(each).epoch + 1, active="mirror")
                 self.guards.run(ROUND)
 
+    @rule(seconds=st.sampled_from([0.3, TTL, 100.0]), resumes=st.booleans())
+    def the_active_is_made_quiet(self, seconds: float, resumes: bool) -> None:
+        """It holds its lease all the same: nothing that is promised changes."""
+        for place in PAIR:
+            if self._order(place, "quiesce", seconds=seconds) and resumes:
+                self._order(place, "resume")
+
     @rule(cut=st.booleans())
     def is_promoted_by_a_tombstone(self, cut: bool) -> None:
         """Of whoever is active, for the other mail host; the old one's guard has to be there for it."""

@@ -87,7 +87,7 @@ class Guards:
         seat.gate = guard.posture(mind).serves_until
         self.sent += messages
 
-    def order(self, place: str, verb: str, operation: str = "", **words: str | int) -> str:
+    def order(self, place: str, verb: str, operation: str = "", **words: str | float) -> str:
         """Raises Impossible. Without an `epoch`, the one that it is in."""
         seat = self.seats[place]
         given = {"epoch": seat.mind.register.epoch, **words}

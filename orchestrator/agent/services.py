@@ -1,0 +1,196 @@
+"""The verb `services`: a controller has the active place made quiet, looks at it, and undoes it.
+
+The guard comes first: its order `quiesce` (`orders`) says for how long nothing is started, and every change here is
+refused unless it stands, by the same operation and in the same epoch. So a controller that vanishes leaves nothing that
+the guard's hands don't undo when that time is over. Each answer says how much of it is left.
+
+Invariant: `look` changes nothing, and what is asked again is done once. Other requests are served meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
+
+from . import guardtalk, quiesce, refusal, units
+from .posture import DONE, NOT_DONE
+from .serve import Answer, Fault, args
+from .settings import RUN, SMTP, STATE, Settings, Unusable, load
+
+DRAIN = 2.0
+"""Seconds that letters on their way have by default (DESIGN section 8)."""
+GRACE = 0.5
+"""Seconds after clients are silenced in which a 250 that is due leaves."""
+AGAIN = 0.2  # seconds until a session that is still there is asked once more
+PAUSE = 0.02  # seconds between two batches of sessions that are ended
+STOPS = 20.0
+MOST = 64
+TICK = 0.02
+
+
+def done(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
+    """The head: `do`; but for look also `operation` (the guard's quiesce) and `epoch`; reject: `seconds`, and `ports`,
+    by default those that the guard gates and 25; drain: `seconds`, by default DRAIN.
+
+    Every answer has `quiet` ({operation, left} or null), `rejects` (port -> seconds), `silenced` (the same), `left`
+    ([letters, deliveries, mailboxes], see quiesce.Left). drain also `cut`, whether clients that still sent were
+    silenced; stop `state` and `why` (units.Proof: DONE when nothing that writes is left); open the same of what was
+    started, or `state` NOT_DONE while the guard keeps it quiet; look `units` ([name, state, processes]) and `writers`.
+    Raises Fault: refused (nothing was changed), unguarded, busy, nftables, dovecot, systemd, bad-request.
+    """
+    (do,) = args(head, do=str)
+    work = _DOES.get(do)
+    if work is None:
+        raise Fault("bad-request", f"no {do!r:.40} of services", f"There are {', '.join(_DOES)}.")
+    results: List[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(work(head))
+        except Exception as error:  # noqa: BLE001 - becomes the request's answer
+            results.append(error)
+
+    running = threading.Thread(target=run, name="services", daemon=True)
+    running.start()
+    while running.is_alive():
+        yield TICK
+    [result] = results
+    if isinstance(result, Exception):
+        raise result
+    return Answer(result)
+
+
+# --- what may be done -------------------------------------------------------------------------------------------------
+
+
+def _told() -> Dict[str, Any]:
+    try:
+        return guardtalk.ask({"verb": "status"}, RUN)
+    except guardtalk.Silent as silent:
+        raise Fault("unguarded", str(silent), "Start it: systemctl start mailmirror-guard.") from silent
+
+
+def _settings() -> Settings:
+    try:
+        return load()[0]
+    except Unusable as error:
+        raise Fault("unguarded", str(error)) from error
+
+
+def _in_epoch(head: Dict[str, Any]) -> Tuple[str, Dict[str, Any]]:
+    """The operation, and what the guard tells of itself. Raises Fault."""
+    operation, epoch = args(head, operation=str, epoch=int)
+    told = _told()
+    if told["epoch"] != epoch:
+        why = f"it is epoch {told['epoch']} on this host, and not {epoch}"
+        raise Fault("refused", why, "Nothing was changed. Look at the state again.")
+    return operation, told
+
+
+def _quieted(head: Dict[str, Any]) -> float:
+    """Seconds for which the guard keeps this place quiet by this operation, and starts nothing. Raises Fault."""
+    operation, told = _in_epoch(head)
+    deadline = time.monotonic() + STOPS
+    while True:
+        quiet = told.get("quiet")
+        if quiet is None or quiet["operation"] != operation:
+            why = f"its guard doesn't keep it quiet by {operation}"
+            raise Fault("refused", why, "Nothing was changed. Order the guard to quiesce first.")
+        if told["hands"]["done"]:
+            return float(quiet["left"])
+        if time.monotonic() > deadline:
+            raise Fault("busy", "the guard still starts or stops something", "Try again.")
+        time.sleep(TICK)  # a step that had begun before the order ends first
+        told = _told()
+
+
+def _facts(**more: Any) -> Dict[str, Any]:
+    """What every answer has."""
+    try:
+        sets = quiesce.refused()
+    except Fault:
+        sets = {refusal.REFUSED: {}, refusal.SILENCED: {}}
+    rejects, silenced = sets[refusal.REFUSED], sets[refusal.SILENCED]
+    left = list(quiesce.left(_ports(_settings())))
+    return {"quiet": _told().get("quiet"), "rejects": rejects, "silenced": silenced, "left": left, **more}
+
+
+def _ports(settings: Settings) -> List[int]:
+    return sorted({*settings.served, SMTP})
+
+
+def _seconds(head: Dict[str, Any], default: Optional[float] = None) -> float:
+    told = head.get("seconds", default)
+    if isinstance(told, bool) or not isinstance(told, (int, float)) or not 0 <= told <= 600:
+        raise Fault("bad-request", f"'seconds' are 0 to 600, not {told!r:.40}")
+    return float(told)
+
+
+# --- what is done -----------------------------------------------------------------------------------------------------
+
+
+def _look(_: Dict[str, Any]) -> Dict[str, Any]:
+    found = [[unit.name, unit.active, unit.processes] for unit in units.look(_settings().units)]
+    return _facts(units=found, writers=[f"{name}[{pid}]" for pid, name in quiesce.processes()])
+
+
+def _reject(head: Dict[str, Any]) -> Dict[str, Any]:
+    ports, seconds = head.get("ports") or _ports(_settings()), _seconds(head)
+    numbers = isinstance(ports, list) and all(type(port) is int and 0 < port < 65536 for port in ports)
+    if not numbers or len(ports) > MOST:
+        raise Fault("bad-request", f"'ports' are up to {MOST} TCP ports, not {ports!r:.80}")
+    quiesce.refuse(ports, min(seconds, _quieted(head)))
+    return _facts()
+
+
+def _drain(head: Dict[str, Any]) -> Dict[str, Any]:
+    """Letters on their way get their answer, or are silenced; deliveries end; mailboxes are closed."""
+    cap = _seconds(head, DRAIN)
+    settings = _settings()
+    quiet, ports = _quieted(head), _ports(settings)
+    began = kicked = time.monotonic()
+    ours = quiesce.DOVECOT in settings.units
+    if ours:
+        quiesce.deafen(STATE)
+        quiesce.kick(PAUSE)
+    while any(left := quiesce.left(ports)) and time.monotonic() - began < cap:
+        if ours and left.mailboxes and time.monotonic() - kicked > AGAIN:
+            quiesce.kick(PAUSE)  # whoever had logged in just before
+            kicked = time.monotonic()
+        time.sleep(TICK)
+    cut = bool(left.letters)
+    if cut:
+        quiesce.silence([port for port in ports if port in quiesce.LETTERS], quiet)
+        time.sleep(GRACE)
+    return _facts(cut=cut)
+
+
+def _stop(head: Dict[str, Any]) -> Dict[str, Any]:
+    _quieted(head)
+    proof = quiesce.stop(_settings().units, STATE, STOPS)
+    if proof.state == DONE and quiesce.refused()[refusal.SILENCED]:
+        quiesce.silence([], 0)  # with nobody there, the kernel tells those who still send
+    return _facts(state=proof.state, why=proof.why)
+
+
+def _open(head: Dict[str, Any]) -> Dict[str, Any]:
+    operation, told = _in_epoch(head)
+    quiet = told.get("quiet")
+    if quiet is not None and quiet["operation"] != operation:
+        raise Fault("refused", f"{quiet['operation']} keeps it quiet, and not {operation}", "Nothing was changed.")
+    quiesce.lift(STATE)
+    if quiet is not None or not told["serves"]:
+        why = f"{quiet['operation']} keeps it quiet" if quiet else str(told["why"])
+        return _facts(state=NOT_DONE, why=[why])
+    proof = units.start(_settings().units)
+    return _facts(state=proof.state, why=proof.why)
+
+
+_DOES: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
+    "look": _look,
+    "reject": _reject,
+    "drain": _drain,
+    "stop": _stop,
+    "open": _open,
+}
