@@ -1,4 +1,4 @@
-"""Roles that move: a store is turned, replication runs the other way, and back; nothing is lost, doubled or renumbered."""
+"""Roles that move: a store is turned, replication runs the other way, and back; no mail is lost or doubled."""
 
 from __future__ import annotations
 

@@ -59,5 +59,3 @@ def test_an_agent_may_die_at_any_act_of_a_turn(host: str) -> None:
     print(f"{len(acts)} acts, {len(crashes)} crashes, seed {seed}")
     failed = failures(crashes, acts, partial(lived, host=host))
     assert not failed, "\n".join(failed)
-
-
