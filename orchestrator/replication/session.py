@@ -58,21 +58,17 @@ class Session:
         trace: Trace | None = None,
         suspect: Callable[[], bool] = bool,
     ) -> None:
-        self.pair, self._suspect = pair, suspect
-        self._links = dict(links)
-        self._on_event = on_event
-        self._trace = trace
+        self.pair, self._suspect, self._links = pair, suspect, dict(links)
+        self._on_event, self._trace = on_event, trace
         self._active, self._passives = self._as_active(pair.primary.name)  # until the markers were looked at
-        self._on_purpose = False  # the services of the active place were stopped by us: that is no reason to suspect it
-        self._numbers = Numbers()
+        self._numbers, self._on_purpose = Numbers(), False  # True: its services were stopped by us, so no suspicion
         self._flows: dict[str, list[Flow]] = {}
         self._facts: list[dict[str, Any]] = []
         self._link = Link.CONNECTING
         self._trouble = self._remedy = ""
         self._requests: SimpleQueue[Callable[[], None]] | None = None
         self._equal_as_of: dict[str, float] = {}
-        self._watching = ""
-        self._seen_at = 0.0
+        self._watching, self._seen_at = "", 0.0
 
     # --- opening and closing ----------------------------------------------------------
 
