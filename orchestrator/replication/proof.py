@@ -46,7 +46,8 @@ def _still_lines(flow: Flow) -> tuple[dict[str, equality.Line], dict[str, equali
     """Both ends' lines at one point of the change log: taken again while mail goes on arriving."""
     for _ in range(TRIES):
         flow.pull()
-        asked = [(end, _ask(end, verb), verb) for end, verb in ((flow.sink, THERE), (flow.source, HERE))]  # side by side
+        both = ((flow.sink, THERE), (flow.source, HERE))  # side by side
+        asked = [(end, _ask(end, verb), verb) for end, verb in both]
         there, here = (_told(end, pending, verb) for end, pending, verb in asked)
         if int(here[0]["head"]) <= flow.live and here[0]["whole"]:
             break
