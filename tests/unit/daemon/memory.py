@@ -45,6 +45,7 @@ class World:
     slow: threading.Event | None = None  # a pass waits for it
     connections: int = 0
     let_go: int = 0
+    turned: bool = False  # the mirror's markers say active
     cut: threading.Event = field(default_factory=threading.Event)
 
 
@@ -110,7 +111,7 @@ class MemorySession:
         return PairStatus(
             self._pair.name,
             self._link,
-            active=self._pair.primary.name,
+            active=(self._pair.mirror if self._world.turned else self._pair.primary).name,
             watch="poll",
             messages=len(self._world.active),
             permit_open=True,
