@@ -13,6 +13,7 @@ from orchestrator import errors
 from orchestrator.agent import uidlist as strict
 from orchestrator.demo import mailbox
 from orchestrator.demo.mailbox import INBOX
+from orchestrator.replication import orders
 from orchestrator.replication.report import Selection
 from orchestrator.replication.session import Session
 from tests.support import pairs
@@ -36,7 +37,9 @@ def move(laid: pairs.Laid, epoch: int, active: str) -> None:
     """Turn both places, with nobody in their stores; the old active first."""
     laid.session.let_go()
     for host in sorted(PLACES, key=lambda host: host == active):
-        assert turn(laid, host, epoch, active)["made"]
+        words: dict[str, Any] = {"operation": "op", "epoch": epoch, "active": PLACES[active]}
+        assert orders.turn(laid.pair.hosts[host], laid.links[host], **words)
+        assert not orders.turn(laid.pair.hosts[host], laid.links[host], **words)
 
 
 class Standing(pairs.Mailbox):
