@@ -171,7 +171,7 @@ class Installer:
         """Dovecot's index of a folder whose uidlist was replaced would contradict it (measured:
         "Expunged message reappeared, giving a new UID"). It is a cache; Dovecot makes it anew."""
         for name in beneath.entries(dirfd):
-            if name.startswith(b"dovecot.index"):
+            if name.startswith((b"dovecot.index", b"dovecot.list.index")):
                 beneath.unlink(dirfd, name)
 
     def note(self, place: Place, row: SidecarRow, raised: Optional[int], seen: int, waits: bool = False) -> None:

@@ -95,6 +95,7 @@ class Agent:
             "store.init": self._init,
             "store.open": self._open_store,
             "store.close": self._close_store,
+            "store.turn": self._turn,
             "lane": self._lane,
             "observe": self._observe,
             "address": self._address,
@@ -194,6 +195,13 @@ class Agent:
             return Answer({"marker": fresh.head(), "made": True})
         finally:
             root.close()
+
+    def _turn(self, head: Dict[str, Any], _: Frame) -> Work:
+        path = self._permitted(head)
+        if path in self._open:
+            raise Fault("busy", f"{path} is open in this very conversation", "Close it first (store.close).")
+        turned: Callable[[str, str, Dict[str, Any]], Work] = import_module(f"{__package__}.turning").turned  # late
+        return turned(path, self._state, head)
 
     def _open_store(self, head: Dict[str, Any], _: Frame) -> Answer:
         path = self._permitted(head)

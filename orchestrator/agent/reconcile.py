@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from . import names
 from .apply import Applier, Outcome
@@ -18,19 +18,27 @@ from .beneath import Outside
 from .delta import digest
 from .digests import Line, from_names, lines
 from .install import cut_torn_tail
-from .ledger import Ledger, Place
+from .ledger import HeldSidecar, Ledger, Place
 from .log import FOLDER, MESSAGE, SIDECAR
 from .maildir import list_directory
 from .passive import Passive
 from .places import found_again, inode_at
 from .serve import Fault
+from .sidecar import COUNTER
 from .wire import text
 
 
-def bind(ledger: Ledger, source: Dict[str, Any]) -> None:
-    """Judge the source by what was remembered of it. Raises Fault for one that is older than it was."""
+def bind(ledger: Ledger, source: Dict[str, Any], here: int) -> None:
+    """Judge the source by what was remembered of it. Raises Fault for one that is older than it was, or of an epoch
+    before that of this place's own marker (`here`)."""
     meta = ledger.meta
     epoch, generation = int(source.get("epoch", 0)), int(source.get("generation", 0))
+    if source and epoch < here:
+        raise Fault(
+            "older-epoch",
+            f"the source is of epoch {epoch}, and this place of epoch {here}",
+            "The place that sent it isn't active any more. Nothing was replicated; reclaim from it.",
+        )
     nonce = str(source.get("nonce", ""))
     known = (int(meta.get("epoch", 0)), int(meta.get("generation", 0)))
     another = (epoch, generation) == known and meta.get("nonce", nonce) != nonce
@@ -109,12 +117,22 @@ def populate(passive: Passive) -> int:
             passive.reread(place)
             count += place.messages
             passive.flush()
+        if account:
+            _note_sidecars(passive.ledger, place, here.files)
         stack += [(path + b"/" + name if path else name, account) for name in here.folders]
     for each in passive.quarantine.unrecorded().values():
         for stored in each:
             passive.quarantine.record_stray(stored)
     passive.ledger.commit()
     return count
+
+
+def _note_sidecars(ledger: Ledger, place: Place, files: Iterable[bytes]) -> None:
+    """Note sidecars as unproven: each is installed anew, or goes at the round's end when the source has none such.
+    Counters of UIDVALIDITY are called otherwise at the source, and only the highest of them counts."""
+    for name in files:
+        if not name.startswith(COUNTER) and ledger.sidecar(place.lid, name) is None:
+            ledger.put_sidecar(HeldSidecar(place.lid, name, -1, -1, -1, None, None, None, "", 0, 0))
 
 
 def unseen(ledger: Ledger, seen: int) -> Dict[bytes, int]:

@@ -76,7 +76,8 @@ class Sink:
         if untied:
             self.ledger.forget_all()
         forgotten = not self.ledger.places
-        reconcile.bind(self.ledger, head.get("source") or {})
+        self.marker = marker.demand(self.root, self.marker.store, marker.PASSIVE)  # it may have been turned meanwhile
+        reconcile.bind(self.ledger, head.get("source") or {}, self.marker.epoch)
         self.passive = Passive(self.root, self.ledger)
         if untied:
             self.passive.problem("store and ledger aren't of one time: one was put back from a copy; all is compared")

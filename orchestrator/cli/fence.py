@@ -167,7 +167,7 @@ def _may_cycle(pair: Pair, host: Host, typed: str | None, *, asking: bool) -> No
             remedy="Test it without --cycle, or from another host.",
         )
     # Without a word on it the primary is: no place changes its role by itself.
-    active = (snapshot.read(pair.state_dir, pair.name) or {}).get("active") or pair.primary.name
+    active = snapshot.active(pair.state_dir, pair.name) or pair.primary.name
     if host.name != active or typed == host.name or not asking:
         return
     question = f"{host.name} is the active host of {pair.name}: its users lose their mail while it is off."

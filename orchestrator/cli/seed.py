@@ -12,12 +12,13 @@ from orchestrator.cli import reach, words
 from orchestrator.cli.fast import Lazily
 from orchestrator.cli.front import Front, order_options
 from orchestrator.errors import NothingToDo
+from orchestrator.records import snapshot
 from orchestrator.records.lock import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from orchestrator.inventory.model import Pair
+    from orchestrator.inventory.model import Host, Pair
     from orchestrator.web.replicates import Replicates
 
 
@@ -27,7 +28,7 @@ class Order(NamedTuple):
     pair: Pair
     adopt: bool
     dry_run: bool
-    agree: Callable[[], None]
+    agree: Callable[[Host], None]  # the place that is filled
     reason: str
     timeout: float | None
 
@@ -55,13 +56,13 @@ def command(
     """
     chosen = reach.changeable(front, pair)
 
-    def agree() -> None:
+    def agree(filled: Host) -> None:
         if not adopt and not chosen.undelete:
             reach.confirm_loss(chosen, pair, accept_loss, f"seed {chosen.name} --accept-loss")
         elif adopt:
-            reach.confirm(f"Adopt what stands on {chosen.mirror.name}, and mend it?", yes)
+            reach.confirm(f"Adopt what stands on {filled.name}, and mend it?", yes)
         else:
-            reach.confirm(f"Put all that aside on {chosen.mirror.name}, and copy everything anew?", yes)
+            reach.confirm(f"Put all that aside on {filled.name}, and copy everything anew?", yes)
 
     order = Order(chosen, adopt, dry_run, agree, reason, timeout)
     try:
@@ -83,12 +84,13 @@ def _here(session: Replicates, order: Order) -> list[Any]:
     plan: list[Any] = []
     if order.adopt and not marks:
         plan = [asdict(report) for report in session.sync(dry_run=True, adopt=True)]
-    steps = [] if order.adopt else _anew(order.pair, [] if marks else list(session.set_aside(dry_run=True)))
+    aside = [] if order.adopt or marks else list(session.set_aside(dry_run=True))
+    steps = [] if order.adopt else _anew(order.pair, session.status().active, aside)
     _say([*marks, *steps])
     if order.dry_run:
         return plan
     sys.stderr.write(words.sync(plan))
-    order.agree()
+    order.agree(_passive(order.pair, session.status().active))
     reach.note(order.pair, "seed", order.reason, adopt=order.adopt)
     if marks:
         session.initialise(adopt=True)
@@ -102,17 +104,23 @@ def _say(sentences: Sequence[str]) -> None:
     sys.stderr.write("".join(f"{sentence}.\n" for sentence in sentences))
 
 
-def _anew(pair: Pair, aside: list[str]) -> list[str]:
+def _passive(pair: Pair, active: str) -> Host:
+    """The place that is filled."""
+    return pair.primary if active == pair.mirror.name else pair.mirror
+
+
+def _anew(pair: Pair, active: str, aside: list[str]) -> list[str]:
     """The plan, in sentences."""
+    filled = _passive(pair, active)
     aside = aside or [
-        f"all that stands in {store.root} on {pair.mirror.name} would go into quarantine there"
-        for store in pair.mirror.stores
+        f"all that stands in {store.root} on {filled.name} would go into quarantine there" for store in filled.stores
     ]
-    return [*aside, f"then everything would be copied from {pair.primary.name}"]
+    return [*aside, f"then everything would be copied from {_passive(pair, filled.name).name}"]
 
 
 def _in_the_daemon(order: Order, held: Held) -> list[Any]:
     pair = order.pair
+    active = snapshot.active(pair.state_dir, pair.name)  # as the daemon, which holds the lock, keeps it
     request: dict[str, Any] = {"pair": pair.name, "verb": "sync" if order.adopt else "seed"}
     if order.adopt:
         request["adopt"] = True
@@ -120,11 +128,11 @@ def _in_the_daemon(order: Order, held: Held) -> list[Any]:
         request["timeout"] = order.timeout
     plan = reach.ask_daemon(pair, {**request, "dry_run": True}, held)
     if not order.adopt:
-        _say(_anew(pair, plan["aside"]))
+        _say(_anew(pair, active, plan["aside"]))
         plan = []
     if order.dry_run:
         return list(plan)
     sys.stderr.write(words.sync(plan))
-    order.agree()
+    order.agree(_passive(pair, active))
     told = reach.ask_daemon(pair, {**request, "reason": order.reason}, held)
     return list(told if order.adopt else told["reports"])

@@ -143,7 +143,7 @@ def _sync_exit(reports: list[Row]) -> int:
 
 # -- status ----------------------------------------------------------------------------------------
 
-HEAD = ("PAIR", "STATE", "PASSIVE HOST", "PLACE", "LAG", "PENDING", "EQUAL AS OF", "HELD BACK")
+HEAD = ("PAIR", "STATE", "ACTIVE HOST", "PASSIVE HOST", "PLACE", "LAG", "PENDING", "EQUAL AS OF", "HELD BACK")
 
 
 def status(told: Row) -> str:
@@ -157,7 +157,7 @@ def status(told: Row) -> str:
 
 
 def _status_rows(pair: Row) -> list[tuple[str, ...]]:
-    first = (pair["pair"], pair["link"])
+    first = (pair["pair"], pair["link"], pair["active"] or "unknown")
     then = " then" if pair.get("stale") else ""
     rows: list[tuple[str, ...]] = []
     for passive in pair["passives"]:

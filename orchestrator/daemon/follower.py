@@ -3,8 +3,10 @@
 Invariant: whatever goes wrong with one pair stays with it. Each error ends the attempt, is
 shown in `status` with its remedy, and sets how soon the next attempt is made: a lost link
 soon (backoff with jitter), a safety rule's refusal slowly, and meanwhile without the lock,
-so that `init` and `seed` can be run. Orders from the desk and the timer run on this thread,
-between two rounds, and always come to an end: a result, or the error that prevented it.
+so that `init` and `seed` can be run. While it is paused it keeps the lock and touches no store:
+whoever turns the roles works alone, and the next session follows whom the markers name. Orders
+from the desk and the timer run on this thread, between two rounds, and always come to an end: a
+result, or the error that prevented it.
 
 It doesn't know how hosts are reached or how mail is copied: `connect` gives a `Replicates`.
 """
@@ -61,6 +63,8 @@ class Follower:
         self.reconnects = 0
         self._pair, self._connect = pair, connect
         self._stop, self._wake = threading.Event(), threading.Event()
+        self._away, self._halt = threading.Event(), threading.Event()  # it is paused by now; its session is to end
+        self._paused = ""  # why
         self._lock = threading.Lock()  # guards what follows
         self._orders: deque[Order[object]] = deque()
         self._session: Replicates | None = None
@@ -73,7 +77,36 @@ class Follower:
 
     def stop(self) -> None:
         """Ask the thread to end; returns at once."""
-        self._stop.set()
+        with self._lock:
+            self._stop.set()
+            self._halt.set()
+        self.poke()
+
+    def pause(self, why: str, timeout: float) -> None:
+        """Let go of the pair's stores at every host, and stay away from them until `resume`. From any other thread.
+
+        It returns when no store is held any more, with the pair's lock kept. Raises TryAgain after `timeout` seconds:
+        then it isn't paused (another process has the lock, say).
+        """
+        with self._lock:
+            self._paused = why
+            self._halt.set()
+        self.poke()
+        if not self._away.wait(timeout):
+            self.resume()
+            raise TryAgain(f"{self._pair.name} couldn't be paused within {timeout:g} s.", remedy="See its status.")
+
+    def resume(self, active: str = "", epoch: int = 0) -> None:
+        """Follow again, whomever the markers name; at once. `active` (a host's name) and `epoch`, where given, are how
+        it stands until they can be read: one host may be away.
+        """
+        with self._lock:
+            self._paused = ""
+            if active:
+                self._last = replace(self._last, active=active, epoch=epoch)
+                self._carried = replace(self._carried, active=active, epoch=epoch)
+            if not self._stop.is_set():
+                self._halt.clear()
         self.poke()
 
     def join(self, timeout: float) -> bool:
@@ -144,15 +177,31 @@ class Follower:
         while not self._stop.is_set():
             began = time.monotonic()
             self._begin()
+            if self._paused:
+                self._stay_away()
+                continue
             try:
                 self._follow()
-                return
             except Refused:
                 raise
             except HostError as error:
                 self.reconnects += 1
                 attempt = 1 if time.monotonic() - began > STEADY else attempt + 1
                 self._rest(Link.CONNECTING, error, delay(attempt, random.random()))
+
+    def _stay_away(self) -> None:
+        """With no session and no store held: until `resume`."""
+        paused = f"Replication is paused: {self._paused}."
+        self._note(Link.STOPPED, paused, "")
+        self._away.set()
+        try:
+            while self._paused and not self._stop.is_set():
+                self._fail_orders(TryAgain(paused))
+                self._wake.wait()
+                self._begin()
+        finally:
+            self._away.clear()
+            self._note(Link.CONNECTING, "", "")
 
     def _begin(self) -> None:
         """An attempt begins: the orders given so far share its fate."""
@@ -171,7 +220,9 @@ class Follower:
                 for _ in self._orders:
                     requests.put(self._work_one)
             log.info("Connected pair=%s", self._pair.name)
-            session.follow(self._stop, requests)
+            session.follow(self._halt, requests)
+            if self._paused:
+                session.let_go()
         finally:
             with self._lock:
                 self._session = self._requests = None

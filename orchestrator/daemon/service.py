@@ -25,7 +25,7 @@ from orchestrator import __version__
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.timer import Timer
-from orchestrator.daemon.watching import watched
+from orchestrator.daemon.watching import active_host, watched
 from orchestrator.errors import MailmirrorError
 from orchestrator.health.report import PairHealth
 from orchestrator.health.watch import Watch
@@ -73,6 +73,7 @@ class Daemon:
             for name, pair in inventory.pairs.items()
             if pair.probed
         }
+        self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
         self.desk = Desk(self._followers, self.events, self._note, self.health)
         self._timer = Timer()
@@ -120,7 +121,7 @@ class Daemon:
         self._timer.start()
 
     def _end(self) -> bool:
-        attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values()]
+        attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values(), *self._left]
         for each in (*attending, *self._readying.values()):
             each.stop()
         deadline = time.monotonic() + STOP_WITHIN
@@ -152,6 +153,7 @@ class Daemon:
         if self._hung_up.is_set():
             self._hung_up.clear()
             self._read_again()
+        self._watch_who_is_active()
         for status in self.desk.statuses():
             shown = self._shown[status.pair]
             news = shown.news(status)
@@ -160,6 +162,20 @@ class Daemon:
             if news or shown.is_due():
                 self._write(status)
                 shown.written = time.monotonic()
+
+    def _watch_who_is_active(self) -> None:
+        """When a pair's roles have moved, its observers begin anew: another place is asked all its services now."""
+        self._left = [watch for watch in self._left if not watch.join(0.0)]
+        for name, watch in self._watches.items():
+            pair, follower = self._inventory.pairs[name], self._followers[name]
+            active = active_host(pair, follower)
+            if active == watch.active or self.stop.is_set():
+                continue
+            self._event(name, "active", f"{active} is active now, and no more {watch.active}")
+            watch.stop()
+            self._left.append(watch)
+            self._watches[name] = fresh = watched(pair, follower, self._event)
+            fresh.start()
 
     def _note(self, pair: str, verb: str, reason: str, caller: Caller, what: Mapping[str, Any]) -> None:
         if history.worth_noting(verb, reason):
@@ -215,13 +231,15 @@ class Daemon:
 
 
 def remembered(pair: Pair) -> PairStatus:
-    """The status of a pair to which nobody has connected yet; when its mirror was proven equal last is still known."""
+    """The status of a pair to which nobody has connected yet; who was active last, and
+    when the other place was proven equal, is still known."""
     seen, equal = snapshot.equality(pair.state_dir, pair.name)
-    passives = [PassiveStatus(pair.mirror.name, pair.mirror.place, equal_as_of=equal.get(pair.mirror.name))]
+    told = snapshot.active(pair.state_dir, pair.name)
+    active, passive = (pair.mirror, pair.primary) if told == pair.mirror.name else (pair.primary, pair.mirror)
     return PairStatus(
         pair.name,
-        active=pair.primary.name,
-        passives=passives,
+        active=active.name,
+        passives=[PassiveStatus(passive.name, passive.place, equal_as_of=equal.get(passive.name))],
         not_used=list(pair.not_used),
         rpo=pair.rpo,
         taken_at=seen,

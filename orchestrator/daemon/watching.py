@@ -25,7 +25,7 @@ Event = Callable[[str, str, str], None]
 
 
 def watched(pair: Pair, follower: Follower, event: Event) -> Watch:
-    """The pair's watch, not started yet."""
+    """The pair's watch of who is active now, not started yet."""
 
     def changed(change: Change) -> None:
         follower.poke()  # the permit is looked at now, not when its next renewal is due
@@ -38,7 +38,14 @@ def watched(pair: Pair, follower: Follower, event: Event) -> Watch:
     def troubled(sentence: str) -> None:
         event(pair.name, "observer", sentence)
 
-    return Watch(pair, open_observer, follows=follows, changed=changed, troubled=troubled)
+    active = active_host(pair, follower)
+    return Watch(pair, open_observer, active=active, follows=follows, changed=changed, troubled=troubled)
+
+
+def active_host(pair: Pair, follower: Follower) -> str:
+    """Who is active as far as replication knows, by host name."""
+    told = follower.status().active
+    return told if told in (pair.primary.name, pair.mirror.name) else pair.primary.name
 
 
 def _keep(pair: Pair, change: Change) -> None:

@@ -39,6 +39,7 @@ class Watch:
     """One pair, watched from `start` to `stop`. What is called back is called on its threads.
 
     `open_link` begins the conversation of an observer; `follows` says whether replication reaches the active place.
+    Who is `active` (a host's name) is so for the watch's life: when roles move, another watch begins.
     """
 
     def __init__(
@@ -46,26 +47,27 @@ class Watch:
         pair: Pair,
         open_link: Open,
         *,
+        active: str,
         follows: Callable[[], bool],
         changed: Callable[[Change], None],
         troubled: Callable[[str], None],
     ) -> None:
         self._pair, self._follows = pair, follows
         self._changed, self._troubled = changed, troubled
-        self._active = pair.primary.name
+        self.active = active
         self._stop = threading.Event()
         self._came: SimpleQueue[Told] = SimpleQueue()
         self._steadiness = Steadiness()
         self._references: dict[str, float] = {}  # the last answer's time; empty before the first round
         self._trouble = ""
-        seats = asked.seats(pair, self._active, self._password())
+        seats = asked.seats(pair, self.active, self._password())
         self._lone = asked.lone(seats)
         rules = asked.rules_of(pair)
         programs = {service: asked.program_of(pair, service) for service in pair.probed}
         hosts = asked.mail_hosts(pair)
         self._standings = {host.name: Standing(host.place, host.name, rules, programs) for host in hosts}
         self._own = seats[0].observer
-        asks = {host.name: asked.services_of(pair, host.name == self._active) for host in hosts}
+        asks = {host.name: asked.services_of(pair, host.name == self.active) for host in hosts}
         self._unprobed = [standing for name, standing in self._standings.items() if not asks[name]]
         self._by_place = {standing.place: standing for standing in self._standings.values()}
         self._lookers = {seat.observer.name: Looking(seat, open_link, self._came.put, troubled) for seat in seats}
@@ -98,7 +100,7 @@ class Watch:
 
     def suspect(self) -> bool:
         """Whether the active place is SUSPECT or DOWN, or was when last anything could be told. At once."""
-        return self._standings[self._active].suspect
+        return self._standings[self.active].suspect
 
     def status(self) -> PairHealth:
         """As of the last judgement, less than a second ago. At once; not to be changed by who gets it."""
@@ -160,7 +162,7 @@ class Watch:
             standing.weighed(answers.vitals(name, told.head, *words))
 
     def _facts(self, standing: Standing, steady: bool, references: dict[str, bool], wall: float) -> Facts:
-        active = standing.host == self._active
+        active = standing.host == self.active
         alive = self._answers(standing)
         others = [each for each in self._standings.values() if each is not standing]
         restart = self._pair.restart

@@ -48,6 +48,12 @@ def equality(directory: Path, pair: str) -> tuple[float, dict[str, float]]:
     return (seen if isinstance(seen, (int, float)) else 0.0), equal
 
 
+def active(directory: Path, pair: str) -> str:
+    """Who was active when the pair was seen last, by host name; "" where it was never seen."""
+    told = (read(directory, pair) or {}).get("active")
+    return told if isinstance(told, str) else ""
+
+
 def read(directory: Path, pair: str) -> dict[str, Any] | None:
     """The pair's last snapshot as JSON; None where there is none that can be read."""
     try:

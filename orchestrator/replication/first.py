@@ -1,4 +1,4 @@
-"""Before the first pass: markers laid down, or what that would be.
+"""Before the first pass: markers laid down, or what that would be; before every one: whose markers say active.
 
 Invariant: nothing here overwrites a marker, and a passive place that holds anything isn't
 marked unless its operator says that it is a copy.
@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.errors import Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
+from orchestrator.replication import roles
 from orchestrator.replication.flow import PATIENCE
 from orchestrator.replication.heads import checked
 
@@ -23,11 +24,11 @@ def initialise(
     """Sentences that say what was laid down; empty when everything was there. Raises Refused, AgentFault."""
     done = []
     for number in range(len(active.stores)):
-        looks = {host.name: _look(links, host, number) for host in (active, *passives)}
+        looks = looked(links, (active, *passives), number)
         for host in (active, *passives):
             _demand_root(host, host.stores[number].root, looks[host.name])
         known = looks[active.name]["marker"]
-        identity = str(known["store"]) if known else uuid.uuid4().hex
+        identity, epoch = (str(known["store"]), int(known["epoch"])) if known else (uuid.uuid4().hex, 1)
         for host in passives:
             _demand_empty(host, host.stores[number].root, looks[host.name], identity if known else None, adopt)
         for host, role in ((active, "active"), *((host, "passive") for host in passives)):
@@ -36,19 +37,27 @@ def initialise(
                 continue
             # a dry run's identity is drawn for nothing: naming it would promise what doesn't come
             store = f"store {identity[:8]}" if known or not dry_run else "a new store"
-            done.append(f"{host.name}: {root} {'would be' if dry_run else 'is now'} {store}, {role}, epoch 1")
+            done.append(f"{host.name}: {root} {'would be' if dry_run else 'is now'} {store}, {role}, epoch {epoch}")
             if not dry_run:
                 head = {
                     "store": root, "store_id": identity, "pair": pair.name, "place": host.place, "role": role,
-                    "epoch": 1,
+                    "epoch": epoch,
                 }  # fmt: skip
                 links[host.name].request("store.init", head, timeout=PATIENCE)
     return done
 
 
-def _look(links: Mapping[str, Conversation], host: Host, number: int) -> dict[str, Any]:
-    answer = links[host.name].request("store.look", {"store": host.stores[number].root}, timeout=PATIENCE)
-    return checked(host.name, "store.look", answer.head)
+def looked(links: Mapping[str, Conversation], hosts: Sequence[Host], number: int) -> dict[str, dict[str, Any]]:
+    """What stands at a store's root on each of these hosts, asked side by side; by host name. Raises AgentFault."""
+    asked = [(host, links[host.name].start("store.look", {"store": host.stores[number].root})) for host in hosts]
+    return {host.name: checked(host.name, "store.look", pending.result(PATIENCE).head) for host, pending in asked}
+
+
+def active(pair: Pair, links: Mapping[str, Conversation], places: Sequence[Host]) -> str:
+    """The active host's name, as the markers say, or the primary's where there are none. Raises Refused, AgentFault."""
+    looks = [looked(links, places, number) for number in range(len(pair.primary.stores))]
+    claims = [[roles.claim(host, look["marker"]) for host, look in each.items()] for each in looks]
+    return roles.active_of(pair.name, claims) or pair.primary.name
 
 
 def _demand_root(host: Host, root: str, look: dict[str, Any]) -> None:

@@ -44,7 +44,8 @@ _SINK = {
 _AGAIN = [(int, str, bool)]
 
 SHAPES: dict[str, Any] = {
-    "store.look": {"marker": Maybe({**_MARKER, "pair": str}), "empty": bool, "maildir": bool},
+    "store.look": {"marker": Maybe({**_MARKER, "pair": str, "role": str}), "empty": bool, "maildir": bool},
+    "store.turn": {"marker": {**_MARKER, "role": str}, "made": bool},
     "store.open source": _SOURCE,
     "store.open sink": {**_SINK, "again": _AGAIN},
     "source.audit": _SOURCE,

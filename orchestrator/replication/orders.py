@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import Refused
+from orchestrator.inventory.model import Host
+from orchestrator.remote.host import Conversation
 from orchestrator.replication.equality import lines
 from orchestrator.replication.flow import PATIENCE, Flow
 from orchestrator.replication.heads import checked, content
@@ -106,6 +108,20 @@ def _messages_of(flows: Sequence[Flow], account: str) -> int:
         if count:
             return count
     return 0
+
+
+def turn(host: Host, link: Conversation, *, operation: str, epoch: int, active: str) -> bool:
+    """Turn each store of a host to what it is in `epoch`, in which the place `active` is; whether any wasn't that yet.
+
+    `link` holds none of the stores open, nor does anybody else. Raises LinkLost; AgentFault: that store is as it was.
+    """
+    role = "active" if host.place == active else "passive"
+    head = {"operation": operation, "epoch": epoch, "role": role, "active": active}
+    made = False
+    for store in host.stores:
+        answer = link.request("store.turn", {**head, "store": store.root}, timeout=PATIENCE)
+        made |= bool(checked(host.name, "store.turn", answer.head)["made"])
+    return made
 
 
 def set_aside(places: Flows, *, dry_run: bool) -> list[str]:

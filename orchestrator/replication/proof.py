@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from orchestrator.remote.pending import Pending
 from orchestrator.replication import equality
 from orchestrator.replication.flow import PATIENCE, Flow
 from orchestrator.replication.heads import checked, content
@@ -16,6 +17,7 @@ from orchestrator.replication.report import Difference, VerifyReport
 from orchestrator.replication.unasked import End
 
 TRIES = 8
+HERE, THERE = "source.digests", "sink.digests"
 
 
 def verify(pair: str, host: str, flows: list[Flow], deep: bool) -> VerifyReport:
@@ -44,15 +46,24 @@ def _still_lines(flow: Flow) -> tuple[dict[str, equality.Line], dict[str, equali
     """Both ends' lines at one point of the change log: taken again while mail goes on arriving."""
     for _ in range(TRIES):
         flow.pull()
-        there = _digests(flow.sink, "sink.digests")
-        here = _digests(flow.source, "source.digests")
+        both = ((flow.sink, THERE), (flow.source, HERE))  # side by side
+        asked = [(end, _ask(end, verb), verb) for end, verb in both]
+        there, here = (_told(end, pending, verb) for end, pending, verb in asked)
         if int(here[0]["head"]) <= flow.live and here[0]["whole"]:
             break
     return here[1], there[1], int(there[0]["waiting"])
 
 
 def _digests(end: End, verb: str, **more: Any) -> tuple[dict[str, Any], dict[str, equality.Line]]:
-    frame = end.link.request(verb, {"store": end.path, **more}, timeout=PATIENCE)
+    return _told(end, _ask(end, verb, **more), verb)
+
+
+def _ask(end: End, verb: str, **more: Any) -> Pending:
+    return end.link.start(verb, {"store": end.path, **more})
+
+
+def _told(end: End, pending: Pending, verb: str) -> tuple[dict[str, Any], dict[str, equality.Line]]:
+    frame = pending.result(PATIENCE)
     return checked(end.host, verb, frame.head), equality.lines(content(end.host, "lines", frame) or [])
 
 
@@ -64,13 +75,13 @@ def _deep(flow: Flow, active: dict[str, equality.Line]) -> list[Difference]:
         if not paths:
             return []
         found = []
-        here = _digests(flow.source, "source.digests", deep=True, paths=paths)[1]
-        there = _digests(flow.sink, "sink.digests", deep=True, paths=paths)[1]
+        here = _digests(flow.source, HERE, deep=True, paths=paths)[1]
+        there = _digests(flow.sink, THERE, deep=True, paths=paths)[1]
         paths = [p for p in paths if p not in here or p not in there or here[p].digest != there[p].digest]
         for path in paths[:20]:
             one = {"deep": True, "names": True, "paths": [path]}
-            mine = _digests(flow.source, "source.digests", **one)[1].get(path)
-            yours = _digests(flow.sink, "sink.digests", **one)[1].get(path)
+            mine = _digests(flow.source, HERE, **one)[1].get(path)
+            yours = _digests(flow.sink, THERE, **one)[1].get(path)
             if mine is None or yours is None:
                 found.append(Difference(active[path].account, path, "is missing on one of the places"))
             else:

@@ -137,6 +137,22 @@ class VerifyReport:
     seconds: float
 
 
+@dataclass
+class LastPass:
+    """What the last pass before a switchover came to. `lacking` says, in sentences, what isn't as it must be."""
+
+    pair: str
+    active: str  # host name
+    epoch: int
+    equal: bool  # proven by digests of every account, on every passive place, and nothing waits
+    lacking: list[str]
+    watermark: float | None  # the last change that is durable on every passive place
+    accounts: int
+    folders: int
+    messages: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which deleted messages are meant; empty fields mean all. Times are seconds since the epoch."""

@@ -4,8 +4,8 @@ A session opens the active's stores, and for each passive place a flow per store
 of its own, so that a slow place never stalls another. The first flow runs on the caller's
 thread; each further passive place has a thread of its own while a pass is on.
 
-Invariant: `status` may be called from any thread and never waits; everything else runs on one.
-It decides nothing about when to reconnect.
+Invariant: `status` may be called from any thread and never waits; everything else runs on one. Who is active it reads
+from the stores' own markers, each time that it opens them. It decides nothing about when to reconnect.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -23,10 +22,11 @@ from orchestrator.errors import AgentFault, LinkLost, NothingToDo, Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.pending import Pending
-from orchestrator.replication import first, orders, proof, trouble, width
+from orchestrator.replication import final, first, orders, proof, telling, trouble, width
 from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, Flow, Numbers, Trace
 from orchestrator.replication.heads import checked
 from orchestrator.replication.report import (
+    LastPass,
     Link,
     PairStatus,
     PassiveStatus,
@@ -58,21 +58,17 @@ class Session:
         trace: Trace | None = None,
         suspect: Callable[[], bool] = bool,
     ) -> None:
-        self.pair, self._suspect = pair, suspect
-        self._links = dict(links)
-        self._on_event = on_event
-        self._trace = trace
-        self._active = pair.primary
-        self._passives = [host for host in pair.hosts.values() if host.name in links and host.name != self._active.name]
-        self._numbers = Numbers()
+        self.pair, self._suspect, self._links = pair, suspect, dict(links)
+        self._on_event, self._trace = on_event, trace
+        self._active, self._passives = self._as_active(pair.primary.name)  # until the markers were looked at
+        self._numbers, self._on_purpose = Numbers(), False  # True: its services were stopped by us, so no suspicion
         self._flows: dict[str, list[Flow]] = {}
         self._facts: list[dict[str, Any]] = []
         self._link = Link.CONNECTING
         self._trouble = self._remedy = ""
         self._requests: SimpleQueue[Callable[[], None]] | None = None
         self._equal_as_of: dict[str, float] = {}
-        self._watching = ""
-        self._seen_at = 0.0
+        self._watching, self._seen_at = "", 0.0
 
     # --- opening and closing ----------------------------------------------------------
 
@@ -85,6 +81,26 @@ class Session:
         links = self._links.values()
         return sum(link.bytes_in for link in links), sum(link.bytes_out for link in links)
 
+    def let_go(self) -> None:
+        """Let go of every store, surely: when this returns, whoever wants to may open or turn them."""
+        self._shut()
+        asked = [(self._links[host.name], store.root) for host in self._places() for store in host.stores]
+        try:
+            for pending in [link.start("store.close", {"store": root}) for link, root in asked]:
+                pending.result(PATIENCE)
+        except AgentFault as fault:
+            raise trouble.told(fault) from fault
+
+    def _places(self) -> list[Host]:
+        return [host for host in self.pair.hosts.values() if host.name in self._links]
+
+    def _as_active(self, name: str) -> tuple[Host, list[Host]]:
+        return self.pair.hosts[name], [host for host in self._places() if host.name != name]
+
+    def _know_roles(self) -> None:
+        """Look who is active. Raises Refused where the markers don't agree, AgentFault."""
+        self._active, self._passives = self._as_active(first.active(self.pair, self._links, self._places()))
+
     def _open(self, watch: str) -> None:
         """Open every store at every end. Raises Refused where a marker forbids it, with the agent's remedy."""
         if self._flows and self._watching == watch:
@@ -92,6 +108,7 @@ class Session:
         self._watching = watch
         self._shut()
         try:
+            self._know_roles()
             for number, store in enumerate(self._active.stores):
                 self._facts.append(self._open_source(store.root, store.accounts, watch))
                 for host in self._passives:
@@ -119,9 +136,12 @@ class Session:
         source = End(self._active.name, self._links[self._active.name], self._active.stores[number].root)
         sink = End(host.name, self._links[host.name], host.stores[number].root)
         ends = (self.pair, source, sink, host.place, self._numbers)
-        flow = Flow(*ends, wake=self._wake, trace=self._trace, suspect=self._suspect)
+        flow = Flow(*ends, wake=self._wake, trace=self._trace, suspect=self._suspected)
         flow.open(self._facts[number])
         return flow
+
+    def _suspected(self) -> bool:
+        return not self._on_purpose and self._suspect()
 
     def _wake(self) -> None:
         requests = self._requests
@@ -174,7 +194,7 @@ class Session:
         after = self._wire_bytes()
         return [
             SyncReport(
-                self.pair.name, host, _sum(flow.tally for flow in flows), seconds,
+                self.pair.name, host, telling.summed(flow.tally for flow in flows), seconds,
                 after[0] - before[0], after[1] - before[1],
                 planned=dry_run, problems=[p for flow in flows for p in flow.status.problems] + self._problems(),
             )
@@ -254,11 +274,7 @@ class Session:
                 future.result()
 
     def _problems(self) -> list[str]:
-        return [
-            f"{self._active.name}: {folder}{'/' if name else ''}{name}: {what}"
-            for facts in self._facts
-            for folder, name, what in facts["problems"]
-        ]
+        return telling.problems(self._active.name, self._facts)
 
     # --- following --------------------------------------------------------------------
 
@@ -339,39 +355,15 @@ class Session:
             not_used=list(self.pair.not_used), bytes_received=received, bytes_sent=sent, taken_at=self._seen_at,
             rpo=self.pair.rpo,
         )  # fmt: skip
-        if facts:
-            last.watch = str(facts[0]["watch"])
-            last.watch_why = str(facts[0]["watch_why"])
-            last.accounts = sum(int(f["accounts"]) for f in facts)
-            last.folders = sum(int(f["folders"]) for f in facts)
-            last.messages = sum(int(f["messages"]) for f in facts)
-            last.epoch = int(facts[0]["marker"]["epoch"])
-            last.unstable_folders = sum(int(f["unstable"]) for f in facts)
-            last.missing_accounts = [str(a) for f in facts for a in f["missing"]]
-            last.trouble = next((str(f["trouble"]) for f in facts if f["trouble"]), self._trouble)
+        telling.of_source(last, facts)
         last.passives = [self._passive(host) for host in self._passives]
         flows = self._all_flows()
         last.permit_open = bool(flows) and all(flow.permit_open for flow in flows)
         return last
 
     def _passive(self, host: Host) -> PassiveStatus:
-        flows = self._flows.get(host.name, [])
-        if not flows:
-            return PassiveStatus(host.name, host.place)
-        lags = [flow.status.lag_seconds for flow in flows]
-        marks = [flow.status.watermark for flow in flows if flow.status.watermark is not None]
-        return PassiveStatus(
-            host.name, host.place,
-            connected=all(not flow.sink.link.lost.is_set() for flow in flows),
-            pending=sum(flow.status.pending for flow in flows),
-            lag_seconds=None if None in lags else max((lag for lag in lags if lag is not None), default=None),
-            watermark=max(marks, default=None),
-            waiting=[each for flow in flows for each in flow.status.waiting],
-            sidecars_wait=sum(flow.status.sidecars_wait for flow in flows),
-            equal_as_of=self._equal_as_of.get(host.name),
-            tally=_sum(flow.status.tally for flow in flows),
-            problems=[p for flow in flows for p in flow.status.problems[-20:]] + self._problems()[-20:],
-        )  # fmt: skip
+        flows, equal = self._flows.get(host.name, []), self._equal_as_of.get(host.name)
+        return telling.of_place(host, flows, equal, self._problems())
 
     # --- verifying --------------------------------------------------------------------
 
@@ -386,11 +378,28 @@ class Session:
         self._equal_as_of.update({report.host: report.taken_at for report in reports if report.equal})
         return reports
 
+    def last_pass(self) -> LastPass:
+        """Carry over the rest and prove equality, with the services of the active place stopped by us.
+
+        What was removed there flows as well, although the place doesn't answer any more. Raises as a pass does.
+        """
+        began = time.monotonic()
+        self._on_purpose = True
+        try:
+            reports = self.verify()
+            self._refresh()
+            return final.judged(reports, self.status(), self._facts, time.monotonic() - began)
+        except AgentFault as fault:
+            raise trouble.told(fault) from fault
+        finally:
+            self._on_purpose = False
+
     # --- operators' verbs -------------------------------------------------------------
 
     def initialise(self, *, adopt: bool = False, dry_run: bool = False) -> list[str]:
         """Lay the markers down; sentences that say what was done, or would be. Raises NothingToDo, Refused."""
         try:
+            self._know_roles()
             done = first.initialise(self.pair, self._links, self._active, self._passives, adopt=adopt, dry_run=dry_run)
         except AgentFault as fault:
             raise trouble.told(fault) from fault
@@ -435,14 +444,6 @@ class Session:
             f"The account {account} hasn't vanished on {self._active.name}.",
             remedy="Remove it there first; `mailmirror status` lists vanished accounts.",
         )
-
-
-def _sum(tallies: Any) -> Tally:
-    total = Tally()
-    for tally in tallies:
-        for name, value in vars(tally).items():
-            setattr(total, name, getattr(total, name) + value)
-    return replace(total)
 
 
 def _nothing() -> None:

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from orchestrator.replication.report import (
+    LastPass,
     PairStatus,
     Progress,
     Selection,
@@ -80,6 +81,12 @@ class Replicates(Protocol):
 
     def retire(self, account: str, *, dry_run: bool = False) -> int:
         """Let a vanished account's deletion through; how many messages. Raises Refused while it is there."""
+
+    def last_pass(self) -> LastPass:
+        """Carry over the rest and prove equality, with the services of the active place stopped on purpose."""
+
+    def let_go(self) -> None:
+        """Let go of every store, surely: when this returns, whoever wants to may open or turn them."""
 
     def close(self) -> None:
         """End the conversations. Whoever waits in another method gets LinkLost."""

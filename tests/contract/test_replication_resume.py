@@ -280,7 +280,7 @@ def test_two_places_that_believe_themselves_active_replicate_nothing(laid: pairs
     file.write_text(json.dumps({**json.loads(file.read_text()), "role": "active"}))
     box.folder(INBOX).deliver(b"more\n")
     before = pairs.snapshot(laid.mirror)
-    with pytest.raises(errors.Refused, match="marked active"):
+    with pytest.raises(errors.Refused, match="Split brain: p and m are both marked as the active place"):
         laid.sync()
     assert pairs.snapshot(laid.mirror) == before
 

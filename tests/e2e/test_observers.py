@@ -55,8 +55,9 @@ class Watched:
         self.away: set[str] = set()
         self._forbid = forbid
         self.it = Watch(
-            self.pair, self.open, follows=lambda: False, changed=self.changes.append, troubled=self.troubles.append
-        )
+            self.pair, self.open, active=self.pair.primary.name, follows=lambda: False, changed=self.changes.append,
+            troubled=self.troubles.append,
+        )  # fmt: skip
 
     def open(self, seat: Seat) -> Conversation:
         name = seat.observer.name

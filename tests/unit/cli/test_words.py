@@ -69,7 +69,7 @@ def test_status_says_what_waits_and_what_to_type() -> None:
     told = words.status(stands(level, link=Link.LIVE, active="mail1", missing_accounts=["it's gone"]))
     head, row, _, *notes = told.splitlines()
     assert head.split()[:2] == ["PAIR", "STATE"]
-    assert row.split()[:6] == ["org", "live", "mail2", "mirror", "0.50", "s"]
+    assert row.split()[:7] == ["org", "live", "mail1", "mail2", "mirror", "0.50", "s"]
     assert "300 deletions of jane held back" in notes[0]
     assert notes[1].strip() == (
         "The mail is still on mail2. If its deletion is meant: mailmirror ack org w-17 --accept-loss"

@@ -17,6 +17,7 @@ from orchestrator.inventory.model import Host, Inventory, Pair, Store
 from orchestrator.replication.report import (
     Deleted,
     Difference,
+    LastPass,
     Link,
     PairStatus,
     PassiveStatus,
@@ -43,6 +44,8 @@ class World:
     waiting: list[Waiting] = field(default_factory=list)
     slow: threading.Event | None = None  # a pass waits for it
     connections: int = 0
+    let_go: int = 0
+    turned: bool = False  # the mirror's markers say active
     cut: threading.Event = field(default_factory=threading.Event)
 
 
@@ -108,7 +111,7 @@ class MemorySession:
         return PairStatus(
             self._pair.name,
             self._link,
-            active=self._pair.primary.name,
+            active=(self._pair.mirror if self._world.turned else self._pair.primary).name,
             watch="poll",
             messages=len(self._world.active),
             permit_open=True,
@@ -148,6 +151,19 @@ class MemorySession:
             raise Refused("The mirror isn't empty.")
         self._world.marked = not dry_run
         return [f"A marker was laid in {store.root}." for store in self._pair.stores]
+
+    def last_pass(self) -> LastPass:
+        self.sync()
+        [told] = self.verify()
+        lacking = [each.what for each in told.differences]
+        count = len(self._world.active)
+        return LastPass(
+            self._pair.name, self._pair.primary.name, 1, told.equal, lacking, time.time(), 1, 1, count, 0.01
+        )
+
+    def let_go(self) -> None:
+        self._ready()
+        self._world.let_go += 1
 
     def undelete(self, chosen: Selection, *, dry_run: bool = False) -> list[UndeleteReport]:
         self._ready()

@@ -190,3 +190,56 @@ def test_what_waits_is_the_present_count_not_a_sum() -> None:
     status = PairStatus("org", passives=[now])
     both = added(status, replace(status, passives=[replace(now, tally=Tally(messages=2, waiting=7))]))
     assert both.passives[0].tally == Tally(messages=3, waiting=5)
+
+
+# --- paused, while roles are turned ---------------------------------------------------
+
+
+def test_a_paused_follower_has_let_go_and_keeps_the_lock(follower: Follower, site: Site, tmp_path: Path) -> None:
+    follower.start()
+    assert follower.call(equal, 5.0)
+    follower.pause("a switchover", 5.0)
+    assert site.worlds["org"].let_go == 1
+    assert site.sessions[-1].closed.is_set()
+    with pytest.raises(Held), Lock(tmp_path, "org", "sync"):
+        pass
+    with pytest.raises(TryAgain, match="paused: a switchover"):
+        follower.call(equal, 5.0)
+    assert (follower.status().link, follower.status().trouble) == (Link.STOPPED, "Replication is paused: a switchover.")
+    follower.resume()
+    assert follower.call(equal, 5.0)
+    assert site.worlds["org"].connections == 2
+
+
+def test_a_follower_that_waits_for_its_next_attempt_is_paused_at_once(follower: Follower, site: Site) -> None:
+    site.worlds["org"].unreachable = True
+    follower.start()
+    until(lambda: follower.reconnects > 1)
+    follower.pause("a failover", 5.0)
+    follower.resume("mirror.org", 2)
+    until(lambda: follower.status().link is Link.CONNECTING)
+    assert (follower.status().active, follower.status().epoch) == ("mirror.org", 2)
+
+
+def test_a_follower_without_the_lock_cant_be_paused(follower: Follower, tmp_path: Path) -> None:
+    with Lock(tmp_path, "org", "sync"):
+        follower.start()
+        with pytest.raises(TryAgain, match="couldn't be paused"):
+            follower.pause("a switchover", 0.3)
+    assert follower.call(equal, 10.0)
+
+
+def test_a_paused_follower_stops(follower: Follower) -> None:
+    follower.start()
+    follower.pause("a switchover", 5.0)
+    follower.stop()
+    assert follower.join(2.0)
+
+
+def test_pauses_that_come_one_after_another_each_let_go(follower: Follower, site: Site) -> None:
+    follower.start()
+    for number in range(1, 6):
+        assert follower.call(equal, 5.0)
+        follower.pause("a drill", 5.0)
+        follower.resume()
+        assert site.worlds["org"].let_go == number

@@ -114,6 +114,27 @@ def test_a_pair_that_only_replicates_isnt_looked_at(tmp_path: Path) -> None:
         assert not [name for name in names if name.startswith(("observer", "health", "references"))]
 
 
+def test_when_roles_have_moved_the_other_place_is_looked_at_as_the_active(tmp_path: Path) -> None:
+    described = inventory(tmp_path / "inventory.yaml", tmp_path / "state", "org")
+    plain = described.pairs["org"]
+    hosts = {name: replace(host, connection="local") for name, host in plain.hosts.items()}
+    served = replace(plain, hosts=hosts, services={"imap": "dovecot"})
+    site = Site("org")
+    with Running(site, replace(described, pairs={"org": served})) as it:
+
+        def active() -> list[str]:
+            health = it.ask("status")["pairs"][0]["health"]
+            return [place["host"] for place in health["places"] if place["active"]]
+
+        until(lambda: active() == ["primary.org"], 20.0)
+        site.worlds["org"].turned = True
+        until(lambda: active() == ["mirror.org"], 20.0)
+        until(lambda: snapshot.active(tmp_path / "state", "org") == "mirror.org", 10.0)
+    site.worlds["org"].unreachable = True  # what is remembered counts then
+    with Running(site, replace(described, pairs={"org": served})) as it:
+        assert it.ask("status")["pairs"][0]["active"] == "mirror.org"
+
+
 def test_a_snapshot_is_written_when_something_changes(tmp_path: Path) -> None:
     with running(tmp_path, "org"):
         until(lambda: (snapshot.read(tmp_path / "state", "org") or {}).get("link") == "live")
