@@ -108,7 +108,7 @@ def _keep(home: Home, what: Mapping[str, Any]) -> None:
 
 def take_away(home: Home, heir: Optional[Home]) -> List[str]:
     """Every file and directory that the ledger names; returns the files. `heir`: another guard on this host, which
-    keeps the command and takes over what they have in common.
+    keeps the command and takes over the directories that both need.
     """
     mine = ledger(home)
     if heir is not None:

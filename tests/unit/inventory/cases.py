@@ -14,7 +14,7 @@ LEASED = with_vars("mm_lease: {ttl: 8s}") + "        wit.example.org: {mm_place:
 TWO_LEASED = LEASED.replace(": {mm_place: pr", ": {ansible_host: 192.0.2.1, mm_place: pr").replace(
     "mm_place: mi", "ansible_host: 192.0.2.2, mm_place: mi"
 ) + LEASED.partition("children:\n")[2].replace("pair:", "other:").replace("one.", "three.").replace("two.", "four.")
-"""Two pairs with one witness: reached by another port the second time, which is the same host for all that."""
+"""Two pairs with one witness."""
 
 CASES: dict[str, str | bytes] = {
     # the text
