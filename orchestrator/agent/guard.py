@@ -231,11 +231,14 @@ def _learned(mind: Mind, by: str, told: Standing, now: float) -> Mind:
         return replace(mind, named={**mind.named, by: max(told.epoch, mind.named.get(by, 0))})
     register, granter = mind.register.in_epoch(told.epoch, told.active), mind.granter
     until, lasting = mind.silent_until, mind.register.lasting
-    if granter is not None:
+    # A register that was lost, or is a new one's, doesn't say whom it granted: of the others that can be one alone.
+    others = (peer for peer in mind.rules.peers if peer not in (WITNESS, told.active))
+    before = mind.register.active or next(others, "")
+    if granter is not None and before:
         # Whoever was fenced may be back, and have been granted the old epoch before this guard heard of the new one.
         until = ALWAYS if granter.kept.without_end else max(until, granter.run_out)
         lasting = ALWAYS if granter.kept.without_end else max(lasting, granter.kept.longest)
-    register = replace(register, before=mind.register.active, lasting=lasting if until > now else 0.0)
+    register = replace(register, before=before, lasting=lasting if until > now else 0.0)
     return replace(settled(replace(mind, register=register), now), silent_until=until)
 
 

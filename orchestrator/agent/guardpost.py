@@ -19,7 +19,7 @@ import socket
 import sys
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import datagram, guard, marker, orders, register
+from . import datagram, guard, hearing, marker, orders, register
 from .gate import Gate, boottime
 from .guard import Mind, Posture
 from .hands import Hands, Wish
@@ -28,7 +28,7 @@ from .nft import Missing, Nft, Refused
 from .orders import Order
 from .register import Register
 from .ruleset import Ports
-from .settings import LMTP, RUN, SMTP, STATE, Settings
+from .settings import LMTP, SMTP, Settings
 
 TICK = 0.1
 MINUTE = 60.0
@@ -131,7 +131,7 @@ class Keeper:
 class Post:
     """A guard at work. `run` returns when `ending` is set, and soon after `asked_to_end` is, by a signal for one."""
 
-    def __init__(self, settings: Settings, key: bytes, *, state: str = STATE, run: str = RUN) -> None:
+    def __init__(self, settings: Settings, key: bytes, *, state: str, run: str) -> None:
         """Raises register.Damaged, OSError."""
         self.settings = settings
         self.ending = self.asked_to_end = False
@@ -146,7 +146,7 @@ class Post:
         # What was open without an end counts for as long as it takes to be granted, or confirmed, anew.
         self._left = min(self.keeper.resumed, boottime() + (settings.ttl or 2 * guard.PACE))
         self.hands = Hands(settings, state)
-        self._udp = _udp(settings.listen, settings.port)
+        self._udp = hearing.bound(settings.listen, settings.port)
         self._local = _listening(run)
         self._calls: Dict[int, Tuple[socket.socket, bytes, float]] = {}
         self._aged = self._alive = boottime()
@@ -156,7 +156,7 @@ class Post:
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        notify("READY=1")
+        hearing.notify("READY=1")
         while not self.ending:
             waiting: List[Any] = [self._udp, self._local, *self._calls]
             ready, _, _ = select.select(waiting, [], [], TICK)
@@ -178,7 +178,7 @@ class Post:
             self._became(*guard.tick(self.mind, now, self._stores() if holds else {}, _fresh, bool(self.keeper.weak)))
         if now - self._alive >= 1.0:
             self._alive = now
-            notify("WATCHDOG=1")
+            hearing.notify("WATCHDOG=1")
         if self.asked_to_end and self._leaves_at == ALWAYS:
             self._leave()
         if now >= self._leaves_at:
@@ -200,8 +200,8 @@ class Post:
             return  # the gate can't be set: as if the messages were lost
         for message in messages:
             try:
-                address, port = self.settings.peers[message.to]
-                self._udp.sendto(datagram.sealed(message, self.settings.pair, self._key), self._to(address, port))
+                peer = self._to(*self.settings.peers[message.to])
+                self._udp.sendto(datagram.sealed(message, self.settings.pair, self._key), peer)
             except ValueError as error:
                 say(f"nothing is asked of the {message.to}: {error}; are there very many stores?")
             except OSError as error:
@@ -391,26 +391,6 @@ def _fresh() -> int:
     return secrets.randbits(63)
 
 
-def _udp(listen: str, port: int) -> socket.socket:
-    """Bound to one address, or to every one; IPv4 alone where the kernel has no IPv6."""
-    if listen:
-        udp = socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind((listen, port))
-        udp.setblocking(False)
-        return udp
-    try:
-        udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        udp.bind(("::", port))
-    except OSError as error:
-        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            raise
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("0.0.0.0", port))
-    udp.setblocking(False)
-    return udp
-
-
 @contextlib.contextmanager
 def socket_in(run: str) -> Iterator[str]:
     """A path of the guard's socket, short enough for any directory (unix(7): 107 bytes at most)."""
@@ -433,12 +413,3 @@ def _listening(run: str) -> socket.socket:
         os.umask(mask)
     local.listen(16)
     return local
-
-
-def notify(word: str) -> None:
-    """Tells systemd (sd_notify(3)); nothing where nobody asked for it."""
-    where = os.environ.get("NOTIFY_SOCKET", "")
-    if not where:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.sendto(word.encode(), "\0" + where[1:] if where.startswith("@") else where)

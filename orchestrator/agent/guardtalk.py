@@ -9,7 +9,9 @@
     mailmirror-guard forget                                 the active's stores were changed on purpose
     mailmirror-guard run | gate UNIT | tidy                 for systemd
 
-`asked` is the same for a controller, by the agent's conversation.
+A witness of several pairs has a guard of each: `--pair NAME` says which is meant. Without it `status` shows all (as
+JSON one object after the other), and an order is refused where there are several. `asked` is the same for a controller,
+by the agent's conversation.
 
 Invariant: every refusal says what to do, and changes nothing. Exit codes: 0 done, 1 failed, 2 usage, 4 refused.
 """
@@ -28,8 +30,8 @@ from typing import Any, Dict, Generator, List, Optional
 from . import VERSION, address, gate, guardpost, register, settings
 from .guardpost import Post, say
 from .hands import POSTFIX
+from .homes import PLAIN, Home
 from .serve import Answer, Fault, args
-from .settings import RUN, STATE
 
 WITHIN = 10.0
 TICK = 0.02  # seconds between two looks for an answer
@@ -41,8 +43,8 @@ class Silent(Exception):
     """The guard doesn't answer."""
 
 
-def ask(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Dict[str, Any]:
-    """What the guard on this host answers. Raises Silent."""
+def ask(head: Dict[str, Any], run: str, within: float = WITHIN) -> Dict[str, Any]:
+    """What the guard answers whose socket is in this directory. Raises Silent."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as call:
             call.settimeout(within)
@@ -52,21 +54,24 @@ def ask(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Dict[st
             with call.makefile("rb") as heard:
                 answer: Dict[str, Any] = json.loads(heard.readline() or b"{}")
     except (OSError, ValueError) as error:
-        raise Silent(f"the guard doesn't answer ({error}): systemctl status mailmirror-guard") from error
+        raise Silent(f"the guard doesn't answer ({error}): systemctl status 'mailmirror-guard*'") from error
     if not answer:
-        raise Silent("the guard ended without an answer: systemctl status mailmirror-guard")
+        raise Silent("the guard ended without an answer: systemctl status 'mailmirror-guard*'")
     return answer
 
 
-def asked(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Generator[Optional[float], None, Answer]:
-    """The agent's verb `guard`: the head's `order` is {"verb": "status"}, or an order with some of WORDS. The answer
-    is the guard's own. Raises Fault: refused, unguarded. Meanwhile other requests are served.
+def asked(head: Dict[str, Any], run: str = "", within: float = WITHIN) -> Generator[Optional[float], None, Answer]:
+    """The agent's verb `guard`: the head's `order` is {"verb": "status"}, or an order with some of WORDS; `pair` says
+    whose guard is meant, and may be missing where the host has one. The answer is the guard's own.
+
+    Raises Fault: refused, unguarded, which-pair. Meanwhile other requests are served.
     """
     (order,) = args(head, order=dict)
     if not order.get("verb") or not set(order) <= set(WORDS):
         raise Fault(
             "bad-request", f"an order has a verb, and may have {', '.join(WORDS[1:])}; not {sorted(order)!r:.99}"
         )
+    run = run or settings.chosen(str(head.get("pair", ""))).run
     told: List[Any] = []
 
     def call() -> None:
@@ -87,7 +92,7 @@ def asked(head: Dict[str, Any], run: str = RUN, within: float = WITHIN) -> Gener
     return Answer(answer)
 
 
-def may_start(unit: str, run: str = RUN) -> bool:
+def may_start(unit: str, run: str) -> bool:
     """The boot gate: whether this unit may start now."""
     try:
         told = ask({"verb": "status"}, run)
@@ -98,13 +103,13 @@ def may_start(unit: str, run: str = RUN) -> bool:
     return bool((told["serves"] and not told.get("quiet")) or queues)
 
 
-def tidy() -> int:
+def tidy(home: Home) -> int:
     """After the guard's end: an address that moves doesn't stay where nobody minds it. Where the guard failed while a
     lease is on, systemd starts it again at once, and it decides.
     """
     if os.environ.get("SERVICE_RESULT", "success") != "success" and gate.is_open():
         return 0
-    told, _ = settings.load()
+    told, _ = settings.load(home.settings, home.key)
     for each, interface in told.addresses:
         try:
             address.remove(each, interface)
@@ -114,10 +119,10 @@ def tidy() -> int:
     return 0
 
 
-def serve(options: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace, home: Home) -> int:
     """Until it is told to end."""
-    told, key = settings.load(options.settings, options.key)
-    post = Post(told, key, state=options.state, run=options.run)
+    told, key = settings.load(options.settings or home.settings, options.key or home.key)
+    post = Post(told, key, state=options.state or home.state, run=options.run or home.run)
 
     def end(*_: object) -> None:
         post.asked_to_end = True  # no more: the loop may be in the middle of anything
@@ -155,10 +160,9 @@ def sentence(told: Dict[str, Any]) -> str:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mailmirror-guard", description="Who may serve on this host, and until when.")
     top.add_argument("--version", action="version", version=VERSION)
-    top.add_argument("--state", default=STATE, help=argparse.SUPPRESS)
-    top.add_argument("--run", default=RUN, help=argparse.SUPPRESS)
-    top.add_argument("--settings", default=settings.FILE, help=argparse.SUPPRESS)
-    top.add_argument("--key", default=settings.KEY, help=argparse.SUPPRESS)
+    top.add_argument("--pair", default="", metavar="NAME", help="which pair's guard; needless where there is one")
+    for name in ("--state", "--run", "--settings", "--key"):
+        top.add_argument(name, default="", help=argparse.SUPPRESS)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     status = verbs.add_parser("status", help="who may serve, until when, and why")
     status.add_argument("--format", choices=("text", "json"), default="text")
@@ -183,32 +187,52 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Optional[List[str]] = None) -> int:
     options = parser().parse_args(argv)
     try:
-        if options.verb == "run":
-            return serve(options)
-        if options.verb == "gate":
-            return 0 if may_start(options.unit, options.run) else 1
-        if options.verb == "tidy":
-            return tidy()
-        return _told(options)
+        if options.verb in ("run", "gate", "tidy"):
+            return _for_systemd(options, settings.chosen(options.pair) if options.pair else PLAIN)
+        if options.run:
+            return _told(options, options.run)
+        if options.verb == "status" and not options.pair and len(found := settings.there()) > 1:
+            return max([_shown(options, found[pair].run) for pair in sorted(found)])
+        return _told(options, settings.chosen(options.pair).run)
+    except Fault as fault:
+        say(f"mailmirror-guard: {fault}. {fault.remedy}")
+        return 2
     except (Silent, settings.Unusable, register.Damaged, OSError) as error:
         say(f"mailmirror-guard: {error}")
         return 1
 
 
-def _told(options: argparse.Namespace) -> int:
+def _for_systemd(options: argparse.Namespace, home: Home) -> int:
+    if options.verb == "run":
+        return serve(options, home)
+    if options.verb == "gate":
+        return 0 if may_start(options.unit, options.run or home.run) else 1
+    return tidy(home)
+
+
+def _shown(options: argparse.Namespace, run: str) -> int:
+    """One status of several: the others are told all the same."""
+    try:
+        return _told(options, run)
+    except Silent as silent:
+        say(f"mailmirror-guard: {os.path.basename(run)}: {silent}")
+        return 1
+
+
+def _told(options: argparse.Namespace, run: str) -> int:
     """Ask the guard, and tell its answer."""
-    told = ask({"verb": "status"}, options.run)
+    told = ask({"verb": "status"}, run)
     if options.verb == "serve":
         epoch = int(told["later"] or told["epoch"])
-        told = ask({"verb": "attest", "epoch": epoch, "words": options.attest}, options.run)
+        told = ask({"verb": "attest", "epoch": epoch, "words": options.attest}, run)
     elif options.verb == "grant":
-        told = ask({"verb": "leave", "words": options.reason}, options.run)
+        told = ask({"verb": "leave", "words": options.reason}, run)
     elif options.verb == "begin":
-        told = ask({"verb": "begin", "epoch": options.epoch, "active": options.active}, options.run)
+        told = ask({"verb": "begin", "epoch": options.epoch, "active": options.active}, run)
     elif options.verb in ("forget", "resume"):
-        told = ask({"verb": options.verb, "epoch": told["epoch"]}, options.run)
+        told = ask({"verb": options.verb, "epoch": told["epoch"]}, run)
     elif options.verb == "withdraw":
-        told = ask({"verb": "withdraw"}, options.run)
+        told = ask({"verb": "withdraw"}, run)
     if "error" in told:
         say(f"mailmirror-guard: refused: {told['error']}.")
         return 4

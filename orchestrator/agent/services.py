@@ -16,7 +16,8 @@ from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 from . import guardtalk, quiesce, refusal, units
 from .posture import DONE, NOT_DONE
 from .serve import Answer, Fault, args
-from .settings import RUN, SMTP, STATE, Settings, Unusable, load
+from .homes import PLAIN
+from .settings import SMTP, Settings, Unusable, load
 
 DRAIN = 2.0
 """Seconds that letters on their way have by default (DESIGN section 8)."""
@@ -66,14 +67,14 @@ def done(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
 
 def _told() -> Dict[str, Any]:
     try:
-        return guardtalk.ask({"verb": "status"}, RUN)
+        return guardtalk.ask({"verb": "status"}, PLAIN.run)
     except guardtalk.Silent as silent:
         raise Fault("unguarded", str(silent), "Start it: systemctl start mailmirror-guard.") from silent
 
 
 def _settings() -> Settings:
     try:
-        return load()[0]
+        return load(PLAIN.settings, PLAIN.key)[0]
     except Unusable as error:
         raise Fault("unguarded", str(error)) from error
 
@@ -152,7 +153,7 @@ def _drain(head: Dict[str, Any]) -> Dict[str, Any]:
     began = kicked = time.monotonic()
     ours = quiesce.DOVECOT in settings.units
     if ours:
-        quiesce.deafen(STATE)
+        quiesce.deafen(PLAIN.state)
         quiesce.kick(PAUSE)
     while any(left := quiesce.left(ports)) and time.monotonic() - began < cap:
         if ours and left.mailboxes and time.monotonic() - kicked > AGAIN:
@@ -168,7 +169,7 @@ def _drain(head: Dict[str, Any]) -> Dict[str, Any]:
 
 def _stop(head: Dict[str, Any]) -> Dict[str, Any]:
     _quieted(head)
-    proof = quiesce.stop(_settings().units, STATE, STOPS)
+    proof = quiesce.stop(_settings().units, PLAIN.state, STOPS)
     if proof.state == DONE and quiesce.refused()[refusal.SILENCED]:
         quiesce.silence([], 0)  # with nobody there, the kernel tells those who still send
     return _facts(state=proof.state, why=proof.why)
@@ -179,7 +180,7 @@ def _open(head: Dict[str, Any]) -> Dict[str, Any]:
     quiet = told.get("quiet")
     if quiet is not None and quiet["operation"] != operation:
         raise Fault("refused", f"{quiet['operation']} keeps it quiet, and not {operation}", "Nothing was changed.")
-    quiesce.lift(STATE)
+    quiesce.lift(PLAIN.state)
     if quiet is not None or not told["serves"]:
         why = f"{quiet['operation']} keeps it quiet" if quiet else str(told["why"])
         return _facts(state=NOT_DONE, why=[why])

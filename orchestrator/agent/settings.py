@@ -1,19 +1,21 @@
-"""What a guard is told about itself: /etc/mailmirror/guard.json, laid down by `mailmirror agent install`.
+"""What a guard is told about itself: its guard.json (`homes` says where), laid down by `mailmirror agent install`.
 
-Invariant: what `load` returns is whole; a file that isn't is told with its path and the field.
+Invariant: what `load` returns is whole; a file that isn't is told with its path and the field. A pair that somebody
+asks for is looked up among those that are there, and never made a path of.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Dict, Mapping, NamedTuple, Tuple
 
+from . import homes
 from .guard import Rules
+from .homes import PLAIN, Home
 from .lease import Terms
+from .serve import Fault
 
-FILE, KEY = "/etc/mailmirror/guard.json", "/etc/mailmirror/guard.key"
-STATE = "/var/lib/mailmirror-guard"
-RUN = "/run/mailmirror-guard"
 SMTP, LMTP = 25, 24
 
 
@@ -78,7 +80,7 @@ def parse(raw: str) -> Settings:
     )
 
 
-def load(file: str = FILE, key: str = KEY) -> Tuple[Settings, bytes]:
+def load(file: str, key: str) -> Tuple[Settings, bytes]:
     """The settings and the pair's key. Raises Unusable."""
     remedy = "Run `mailmirror agent install` for this host again."
     try:
@@ -93,3 +95,40 @@ def load(file: str = FILE, key: str = KEY) -> Tuple[Settings, bytes]:
     if len(secret) < 32:
         raise Unusable(f"{key} is too short to be a key. {remedy}")
     return settings, secret
+
+
+# --- of which pair ----------------------------------------------------------------------------------------------------
+
+
+def there() -> Dict[str, Home]:
+    """The guards that have settings on this host, by pair. One whose settings can't be read is called as it lies."""
+    pairs = f"{homes.ETC}/{homes.PAIRS}"
+    found = [PLAIN, *map(Home, sorted(os.listdir(pairs)) if os.path.isdir(pairs) else ())]
+    return {pair_of(home): home for home in found if os.path.exists(home.settings)}
+
+
+def pair_of(home: Home) -> str:
+    """Whose guard it is, by its settings; the home's own name where they can't be read."""
+    try:
+        with open(home.settings, encoding="utf-8") as file:
+            return str(json.load(file)["pair"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return home.named
+
+
+def chosen(pair: str) -> Home:
+    """The home of the pair's guard; with "" the only one, and the plain one where there is none at all.
+
+    Raises Fault: which-pair, unguarded.
+    """
+    found = there()
+    known = ", ".join(sorted(found))
+    if pair and pair not in found:
+        raise Fault(
+            "unguarded",
+            f"no guard of {pair} is on this host" + (f", but of {known}" if known else ""),
+            "Correct the name, or lay it down: `mailmirror agent install PAIR HOST --guard`; it takes root.",
+        )
+    if not pair and len(found) > 1:
+        raise Fault("which-pair", f"guards of several pairs are on this host: {known}", "Name one, with --pair.")
+    return found[pair] if pair else next(iter(found.values()), PLAIN)

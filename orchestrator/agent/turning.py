@@ -16,8 +16,9 @@ import os
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Dict, Generator, Iterator, NamedTuple, Optional
 
-from . import beneath, guardtalk, index, marker, reconcile, settings
+from . import beneath, guardtalk, index, marker, reconcile
 from .beneath import Root
+from .homes import PLAIN
 from .ledger import Ledger, ledger_path
 from .log import Log, log_path
 from .marker import ACTIVE, PASSIVE, Marker
@@ -37,7 +38,7 @@ class Order(NamedTuple):
 
 
 def turned(
-    path: str, state: str, head: Dict[str, Any], *, guard: str = settings.FILE, run: str = settings.RUN
+    path: str, state: str, head: Dict[str, Any], *, guard: str = PLAIN.settings, run: str = PLAIN.run
 ) -> Generator[Optional[float], None, Answer]:
     """The verb `store.turn`. Answers the marker, and whether it was `made` by this request.
 

@@ -11,21 +11,23 @@ Services come after the guard, which says that it is ready as soon as the gate i
 boot waits for a grant; the guard starts them once there is one. It wants nothing but local file systems: what has to be
 up before the network can't wait for what comes after it.
 
-Invariant: a unit's drop-in is the same whatever the pair; the unit's text follows from `guard.json` alone. Sources:
-systemd.service(5), systemd.socket(5), systemd.unit(5), systemd.special(7).
+systemd keeps the guard's UDP socket while it is started anew, so that nobody else can take the port meanwhile.
+
+Invariant: a unit's drop-in is the same whatever the pair; the unit's text follows from where the guard lies and its
+`guard.json` alone. Sources: systemd.service(5), systemd.socket(5), systemd.unit(5), systemd.special(7).
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any, List, Mapping
 
-HOME = "/usr/lib/mailmirror"
-PROGRAM = HOME + "/guard"
+from .homes import PLAIN, Home
+
+PROGRAM, UNIT = PLAIN.program, PLAIN.unit
+"""Of the guard of a mail host."""
 GATE = PROGRAM + " gate"
 """The boot gate's command, followed by the unit's name: 0 lets the unit start, 1 to 254 keep it down."""
-TIDY = PROGRAM + " tidy"
-RUN = PROGRAM + " run"
-UNIT = "mailmirror-guard.service"
 UNITS = "/etc/systemd/system"
 WANTED_BY = "sysinit.target"
 """As nftables.service: whatever is booted, a rescue shell's network too, the gate is shut first."""
@@ -44,39 +46,40 @@ After={UNIT}
 [{{section}}]
 {{word}}=+{GATE} %n
 """
-_GUARD = f"""# Laid down by `mailmirror agent install`; a change is lost at the next update (use a drop-in).
+_GUARD = """# Laid down by `mailmirror agent install`; a change is lost at the next update (use a drop-in).
 [Unit]
-Description=mailmirror's guard: lease, epoch and boot gate of this mail host
+Description=mailmirror's guard of {pair}: lease, epoch and boot gate
 DefaultDependencies=no
 Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target
 # What loads a ruleset empties the whole of it, once, before the gate is laid.
 After=local-fs.target systemd-modules-load.service nftables.service firewalld.service ufw.service
-RequiresMountsFor=/var/lib/mailmirror-guard {HOME}
+RequiresMountsFor={state} {lib}
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStart={RUN}
-ExecStopPost={TIDY}
+ExecStart={program} run
+ExecStopPost={program} tidy
 Restart=always
 RestartSec=100ms
-WatchdogSec={{watchdog:g}}s
+WatchdogSec={watchdog:g}s
 TimeoutStartSec=20s
-TimeoutStopSec={{stops:g}}s
+TimeoutStopSec={stops:g}s
 OOMScoreAdjust=-900
 UMask=0077
-RuntimeDirectory=mailmirror-guard
+FileDescriptorStoreMax=1
+RuntimeDirectory={run}
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=restart
-StateDirectory=mailmirror-guard
+StateDirectory={directory}
 StateDirectoryMode=0700
-CapabilityBoundingSet={{capabilities}}
+CapabilityBoundingSet={capabilities}
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={{writes}}
-ProtectHome={{home}}
+ReadWritePaths={writes}
+ProtectHome={at_home}
 PrivateTmp=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
@@ -91,7 +94,7 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 
 [Install]
-WantedBy={WANTED_BY}
+WantedBy={wanted_by}
 """
 _NETWORK = ("CAP_NET_ADMIN", "CAP_NET_RAW")
 _POSTFIX = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
@@ -115,8 +118,8 @@ def drop_in_path(unit: str) -> str:
     return f"{UNITS}/{name}@.{rest.rpartition('.')[2]}.d/{DROP_IN}" if at else f"{UNITS}/{unit}.d/{DROP_IN}"
 
 
-def guard_unit(settings: Mapping[str, Any]) -> str:
-    """The guard's unit for a host with these settings (guard.json)."""
+def guard_unit(settings: Mapping[str, Any], home: Home = PLAIN) -> str:
+    """The guard's unit for a host with these settings (guard.json), for one that lies there."""
     stores: List[str] = list(settings.get("stores", ()))
     postfix = bool(settings.get("postfix"))
     writes = [*(_POSTFIX_WRITES if postfix else ()), *(_quoted(f"-{store}") for store in stores), "-/run/systemd"]
@@ -128,7 +131,14 @@ def guard_unit(settings: Mapping[str, Any]) -> str:
         stops=STOPS + ttl / 2,
         capabilities=" ".join(capabilities),
         writes=" ".join(writes),
-        home="no" if at_home else "yes",
+        at_home="no" if at_home else "yes",
+        pair=settings["pair"],
+        program=home.program + (f" --pair {home.named}" if home.named else ""),
+        lib=os.path.dirname(home.program),
+        state=home.state,
+        directory=os.path.relpath(home.state, "/var/lib"),
+        run=os.path.basename(home.run),
+        wanted_by=WANTED_BY,
     )
 
 
@@ -136,10 +146,10 @@ def _quoted(path: str) -> str:
     return '"' + path.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def program(python: str) -> str:
+def program(python: str, home: Home) -> str:
     """The command `mailmirror-guard`. What it imports late comes from the version that it began with."""
     start = (
-        f'import os, sys; sys.path.append(os.path.realpath("{HOME}/code/current")); '
+        f'import os, sys; sys.path.append(os.path.realpath("{home.code}/current")); '
         "from orchestrator.agent.guardtalk import main; sys.exit(main(sys.argv[1:]))"
     )
     return f"#!/bin/sh\nexec {python} -I -S -c '{start}' \"$@\"\n"

@@ -121,7 +121,7 @@ def update(
     """
     pair, host = _chosen(front, pair_and_host)
     login = _login(host, login_key)
-    guarded = guarding.has_one(pair, host) and guarding.look(login, timeout)["installed"]
+    guarded = guarding.has_one(pair, host) and guarding.look(pair, login, timeout)["installed"]
     line = _line(pair, host) if host.forced and host.place != "witness" else ""
     if not line and not guarded:
         raise NothingToDo(
@@ -161,9 +161,11 @@ def remove(
     bound = login_key is not None and not host.local
     key = importlib.import_module("orchestrator.remote.ssh").public_half(host.key_file) if bound else None
     guarded = guarding.has_one(pair, host)
-    found = guarding.look(login, timeout) if guarded else {"installed": False, "role": "unknown", "held": False}
+    found = guarding.look(pair, login, timeout) if guarded else {"installed": False, "role": "unknown", "held": False}
     if not bound and not found["installed"]:
-        raise NothingToDo(f"{host.name} has no guard.", remedy="To unbind its key, log in with another: --login-key.")
+        raise NothingToDo(
+            f"{host.name} has no guard of {pair.name}.", remedy="To unbind its key, log in with another: --login-key."
+        )
     sentence = f"every line of the key {host.key_file} in authorized_keys there, and the agent's code" if bound else ""
     plans = [f"{host.name} loses {sentence}: nothing can log in with that key any more."] if bound else []
     plans += [guarding.loss(host, found, markers)] if guarded else []
@@ -177,7 +179,7 @@ def remove(
     reach.note(pair, "agent remove", reason, host=host.name)
     text = ""
     if found["installed"]:
-        answer["guard"] = done = guarding.take(login, even_active, markers, timeout)
+        answer["guard"] = done = guarding.take(pair, login, even_active, markers, timeout)
         text = guarding.taken(host, done)
     if bound:
         installing = importlib.import_module("orchestrator.remote.install")

@@ -47,10 +47,10 @@ def laid(host: Host, done: dict[str, Any]) -> str:
     return f"{host.name}: the guard: {state}.\n" + "".join(f"{host.name}: {line}.\n" for line in done["told"])
 
 
-def look(host: Host, timeout: float | None) -> dict[str, Any]:
+def look(pair: Pair, host: Host, timeout: float | None) -> dict[str, Any]:
     """What is there. Raises as `remote.guarding.look`."""
     guarding = importlib.import_module("orchestrator.remote.guarding")
-    found: dict[str, Any] = guarding.look(host, timeout or guarding.WITHIN)
+    found: dict[str, Any] = guarding.look(pair, host, timeout or guarding.WITHIN)
     return found
 
 
@@ -85,10 +85,10 @@ def _is(found: dict[str, Any]) -> str:
     return "is the active place" if found["role"] == "active" else "may be the active place"
 
 
-def take(host: Host, even_active: bool, markers: bool, timeout: float | None) -> dict[str, Any]:
+def take(pair: Pair, host: Host, even_active: bool, markers: bool, timeout: float | None) -> dict[str, Any]:
     """Take it away. Raises as `remote.guarding.remove`."""
     guarding = importlib.import_module("orchestrator.remote.guarding")
-    done: dict[str, Any] = guarding.remove(host, even_active, markers, timeout or guarding.WITHIN)
+    done: dict[str, Any] = guarding.remove(pair, host, even_active, markers, timeout or guarding.WITHIN)
     return done
 
 

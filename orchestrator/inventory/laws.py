@@ -31,7 +31,13 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     for pair in pairs:
         for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names, _looks):
             found += law(pair)
-    across = (_one_pair_each(pairs), _one_holder_each(pairs), _one_daemon(pairs), _one_outlet_each(pairs))
+    across = (
+        _one_pair_each(pairs),
+        _one_holder_each(pairs),
+        _one_daemon(pairs),
+        _one_outlet_each(pairs),
+        _guards_apart(pairs),
+    )
     return [*found, *(violation for law in across for violation in law)]
 
 
@@ -231,6 +237,27 @@ def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
                 what = f"the same address and port as {name} of the pair {home}"
                 hint = "a mail host belongs to one pair: correct ansible_host or ansible_port"
                 yield Violation(pair.name, what, hint, host.name, "ansible_host")
+
+
+def _guards_apart(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    """The guards that a witness has for several pairs hear at a port each, and a mail host has its own pair's alone."""
+    guarded = [pair for pair in pairs if pair.services or pair.vip or pair.dns or pair.lease]
+    mail = {_spot(host)[0]: (pair.name, host.name) for pair in guarded for host in _mail_hosts(pair)}
+    heard: dict[tuple[str, int], str] = {}
+    for pair in pairs:
+        if pair.lease is None or pair.witness is None:
+            continue
+        address, port = _spot(pair.witness)[0], pair.guard_port
+        home, name = mail.get(address, (pair.name, ""))
+        first = heard.setdefault((address, port), pair.name)
+        if home != pair.name:
+            what = f"{name} of the pair {home} is this host, and a mail host has one guard"
+            yield Violation(pair.name, what, "give this pair a witness that serves no mail", pair.witness.name)
+        elif first != pair.name:
+            what = f"the guard of the pair {first} hears at UDP port {port} of this witness already"
+            free = 1 + max(taken for at, taken in heard if at == address)
+            hint = f"each pair of a witness has a port: say mm_guard_port: {free} in the vars of {pair.name}"
+            yield Violation(pair.name, what, hint, pair.witness.name, "mm_guard_port")
 
 
 def _one_holder_each(pairs: Sequence[Pair]) -> Iterator[Violation]:

@@ -42,9 +42,9 @@ def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def guard_of(link: Conversation) -> Guard:
-    """What the guard there says. Raises HostError, StillRunning."""
-    head = link.request("guard", {"order": {"verb": "status"}}, timeout=SECONDS).head
+def guard_of(link: Conversation, pair: str) -> Guard:
+    """What the pair's guard there says. Raises HostError, StillRunning."""
+    head = link.request("guard", {"pair": pair, "order": {"verb": "status"}}, timeout=SECONDS).head
     try:
         hands, doubted = head["hands"], head["doubted"]
         return Guard(

@@ -95,7 +95,7 @@ def _hosts(pair: Pair) -> list[Host]:
 
 def _meet(pair: Pair, host: Host, links: Links, open_link: Open) -> Met:
     link = links.keep(open_link(host))
-    guard = _or_unknown(partial(asking.guard_of, link)) if has_guard(pair, host) else Unknown("it has none")
+    guard = _or_unknown(partial(asking.guard_of, link, pair.name)) if has_guard(pair, host) else Unknown("it has none")
     return Met(link, guard, _or_unknown(partial(asking.moment, link)))
 
 

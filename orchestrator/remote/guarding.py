@@ -16,18 +16,19 @@ from typing import Any
 
 from orchestrator.errors import AgentFault, ConfigError, NotPermitted, Refused
 from orchestrator.inventory import Host, Pair
+from orchestrator.inventory.model import MIRROR, PRIMARY
 from orchestrator.remote import bootstrap
 from orchestrator.remote.guarded import guard_settings, has_guard
 from orchestrator.remote.install import have_done
 
 WITHIN = 120.0
 """Seconds for the code's way, and for services that have to be stopped."""
-_REFUSALS = frozenset(("active", "another-key", "another-pair", "overridden"))
+_REFUSALS = frozenset(("active", "another-key", "another-pair", "overridden", "port-taken"))
 
 
-def look(host: Host, within: float = WITHIN) -> dict[str, Any]:
-    """{installed, version, role, held, settings} of a host; see `agent/laying`. Raises as `install`."""
-    return _errand(host, "look", {}, within)
+def look(pair: Pair, host: Host, within: float = WITHIN) -> dict[str, Any]:
+    """{installed, version, role, held, settings} of the pair's guard there; see `agent/laying`. Raises as `install`."""
+    return _errand(host, "look", {"pair": pair.name}, within)
 
 
 def install(pair: Pair, host: Host, key: bytes, within: float = WITHIN) -> dict[str, Any]:
@@ -48,18 +49,21 @@ def _may_begin(pair: Pair, host: Host, within: float) -> bool:
 
     Raises what `look` does: who can't be asked may be the active one.
     """
-    if host not in (pair.primary, pair.mirror) or look(host, within)["installed"]:
+    if host.place not in (PRIMARY, MIRROR) or look(pair, host, within)["installed"]:
         return True
-    other = pair.mirror if host is pair.primary else pair.primary
-    return bool(look(other, within)["role"] != "active")
+    other = pair.mirror if host.place == PRIMARY else pair.primary
+    return bool(look(pair, other, within)["role"] != "active")
 
 
-def remove(host: Host, even_active: bool = False, markers: bool = False, within: float = WITHIN) -> dict[str, Any]:
-    """Take it away, and all that it did to the host. Idempotent. Returns {removed, stopped, told}; raises as `install`.
+def remove(
+    pair: Pair, host: Host, even_active: bool = False, markers: bool = False, within: float = WITHIN
+) -> dict[str, Any]:
+    """Take the pair's guard away, and all that it did to the host. Idempotent. Returns {removed, stopped, told}.
 
-    The active host is Refused without `even_active`.
+    Raises as `install`; the active host is Refused without `even_active`.
     """
-    return _errand(host, "remove", {"even_active": even_active, "markers": markers}, within)
+    job = {"pair": pair.name, "even_active": even_active, "markers": markers}
+    return _errand(host, "remove", job, within)
 
 
 def fixed_addresses(pair: Pair) -> dict[str, str]:

@@ -28,7 +28,7 @@ install._words = words
 if sys.argv[1] == "install":
     guarding.install(pair, pair.mirror, pairkey.key(pair.state_dir, pair.name))
 else:
-    guarding.remove(pair.mirror, even_active=True)
+    guarding.remove(pair, pair.mirror, even_active=True)
 """
 DYING = """
 import os, signal, subprocess

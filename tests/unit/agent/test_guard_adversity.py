@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import datagram, gate, guard, guardpost, hands, laying, lease, marker, posture, register
+from orchestrator.agent import datagram, gate, guard, guardpost, hands, homes, laying, lease, marker, posture, register
 from orchestrator.agent.datagram import HELLO, Message, Standing
 from orchestrator.agent.gate import Gate
 from orchestrator.agent.guard import Rules
@@ -116,10 +116,10 @@ def test_a_guard_installed_on_an_old_active_that_lost_its_register(
     trio.run(TTL)
     assert trio.serving == ["mirror"]
     mark = marker.Marker("s", "p", "primary", "active", 1, 9, "n", "b")
-    monkeypatch.setattr(laying, "STATE", str(tmp_path))
+    monkeypatch.setattr(homes, "STATE", str(tmp_path))
     monkeypatch.setattr(marker, "look", lambda _: mark)
     monkeypatch.setattr(marker, "boot_id", lambda: "primary 2")
-    first = laying._first_register({"place": "primary", "stores": ["/var/vmail"]}, may_begin=False)
+    first = laying._first_register(homes.PLAIN, {"place": "primary", "stores": ["/var/vmail"]}, may_begin=False)
     trio.starts("primary", register=first or Register(0, ""))
     trio.look()
 

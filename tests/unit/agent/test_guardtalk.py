@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.agent import homes
 from orchestrator.agent.guardpost import SOCKET, Post
-from orchestrator.agent.guardtalk import asked
+from orchestrator.agent.guardtalk import asked, main
+from orchestrator.agent.homes import PLAIN, Home
 from orchestrator.agent.serve import Fault
 from orchestrator.agent.settings import Settings
 
@@ -21,20 +25,51 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
+@contextmanager
+def at_work(settings: Settings, state: str, run: str) -> Iterator[None]:
+    post = Post(settings, b"k" * 32, state=state, run=run)
+    running = threading.Thread(target=post.run)
+    running.start()
+    try:
+        yield
+    finally:
+        post.ending = True
+        running.join(10)
+        post.close()
+
+
 @pytest.fixture
 def guard(tmp_path: Path) -> Iterator[str]:
     """The directory of its socket."""
-    post = Post(SETTINGS, b"k" * 32, state=str(tmp_path / "state"), run=str(tmp_path / "run"))
-    running = threading.Thread(target=post.run)
-    running.start()
-    yield str(tmp_path / "run")
-    post.ending = True
-    running.join(10)
-    post.close()
+    with at_work(SETTINGS, str(tmp_path / "state"), str(tmp_path / "run")):
+        yield str(tmp_path / "run")
 
 
-def answered(order: Any, run: str, within: float = 10.0) -> dict[str, Any]:
-    work = asked({"verb": "guard", "order": order}, run, within)
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host without a guard."""
+    for name in ("ETC", "LIB", "STATE", "RUN"):
+        monkeypatch.setattr(homes, name, str(tmp_path / name))
+    return tmp_path
+
+
+def settings_at(home: Home, pair: str) -> None:
+    Path(home.settings).parent.mkdir(parents=True)
+    Path(home.settings).write_text(json.dumps({"pair": pair}))
+
+
+@pytest.fixture
+def two(host: Path) -> Iterator[None]:
+    """A witness with guards of the pairs org and net; the first lies in the plain places."""
+    settings_at(PLAIN, "org")
+    settings_at(Home("net"), "net")
+    other = SETTINGS._replace(pair="net")
+    with at_work(SETTINGS, PLAIN.state, PLAIN.run), at_work(other, Home("net").state, Home("net").run):
+        yield
+
+
+def answered(order: Any, run: str = "", within: float = 10.0, **more: str) -> dict[str, Any]:
+    work = asked({"verb": "guard", "order": order, **more}, run, within)
     while True:
         try:
             next(work)
@@ -78,3 +113,39 @@ def test_a_guard_that_hangs_is_waited_for_only_so_long(tmp_path: Path) -> None:
         with pytest.raises(Fault, match="timed out") as raised:
             answered({"verb": "status"}, str(tmp_path), 0.3)
     assert raised.value.code == "unguarded"
+
+
+@pytest.mark.issue("4.2 a witness of several pairs: an order reaches the guard of its pair")
+@pytest.mark.usefixtures("two")
+def test_of_two_guards_that_of_the_pair_is_asked_and_without_a_pair_none() -> None:
+    begin = {"verb": "begin", "operation": "op-1", "epoch": 3, "active": "primary"}
+    assert answered(begin, pair="net")["pair"] == "net"
+    assert [answered({"verb": "status"}, pair=pair)["epoch"] for pair in ("org", "net")] == [0, 3]
+    for pair, code in (("", "which-pair"), ("other", "unguarded"), ("../pairs/net", "unguarded")):
+        with pytest.raises(Fault, match="net, org") as raised:
+            answered(begin, pair=pair)
+        assert raised.value.code == code
+
+
+@pytest.mark.issue("4.2 a witness of several pairs: mailmirror-guard says which, and shows all")
+@pytest.mark.usefixtures("two")
+def test_the_command_shows_all_guards_and_changes_none_that_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line[0] != " "] == [
+        "witness of net", "witness of org",
+    ]  # fmt: skip
+    assert main(["--pair", "org", "status", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pair"] == "org"
+    assert main(["grant", "--open-ended", "--reason", "new kernel"]) == 2
+    assert "net, org" in capsys.readouterr().err
+    assert main(["--pair", "nobody", "withdraw"]) == 2
+
+
+def test_where_one_guard_is_it_is_meant_and_none_is_told_apart_from_another_pairs(host: Path) -> None:
+    with pytest.raises(Fault, match="doesn't answer"):
+        answered({"verb": "status"})
+    settings_at(Home("net"), "net")
+    with at_work(SETTINGS._replace(pair="net"), Home("net").state, Home("net").run):
+        assert answered({"verb": "status"})["pair"] == "net"
+        with pytest.raises(Fault, match="no guard of org is on this host, but of net"):
+            answered({"verb": "status"}, pair="org")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.agent import unitfiles
+from orchestrator.agent.homes import PLAIN, Home
 
-MAIL = {"place": "primary", "stores": ["/var/vmail"], "postfix": True, "units": []}
+MAIL = {"pair": "org", "place": "primary", "stores": ["/var/vmail"], "postfix": True, "units": []}
 
 
 def lines(text: str) -> set[str]:
@@ -33,7 +34,7 @@ def test_a_templates_drop_in_counts_for_each_instance() -> None:
 
 
 def test_the_guard_may_write_where_it_must_and_no_further() -> None:
-    mail, witness = unitfiles.guard_unit(MAIL), unitfiles.guard_unit({"place": "witness"})
+    mail, witness = unitfiles.guard_unit(MAIL), unitfiles.guard_unit({"pair": "org", "place": "witness"})
     assert 'ReadWritePaths=-/etc/postfix -/var/spool/postfix -/var/lib/postfix "-/var/vmail" -/run/systemd' in mail
     assert (
         "ReadWritePaths=-/run/systemd\n" in witness and "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW\n" in witness
@@ -49,11 +50,33 @@ def test_it_comes_before_the_network_and_waits_for_nothing_after_it() -> None:
     assert not {"sysinit.target", "basic.target", "network.target"} & set(after.split("=")[1].split())
 
 
-@pytest.mark.parametrize("stores", [["/var/vmail"], ['/srv/my "mail" 100%']])
-def test_systemd_finds_no_fault_with_it(stores: list[str], tmp_path: Path) -> None:
+def test_a_further_guard_has_a_unit_code_register_and_socket_of_its_own() -> None:
+    told = {"pair": "org", "place": "witness"}
+    plain, named = lines(unitfiles.guard_unit(told)), lines(unitfiles.guard_unit(told, Home("org")))
+    assert plain - named == {
+        "RequiresMountsFor=/var/lib/mailmirror-guard /usr/lib/mailmirror",
+        "ExecStart=/usr/lib/mailmirror/guard run",
+        "ExecStopPost=/usr/lib/mailmirror/guard tidy",
+        "RuntimeDirectory=mailmirror-guard",
+        "StateDirectory=mailmirror-guard",
+    }
+    assert named - plain == {
+        "RequiresMountsFor=/var/lib/mailmirror-guard/pairs/org /usr/lib/mailmirror/pairs/org",
+        "ExecStart=/usr/lib/mailmirror/pairs/org/guard --pair org run",
+        "ExecStopPost=/usr/lib/mailmirror/pairs/org/guard --pair org tidy",
+        "RuntimeDirectory=mailmirror-guard@org",
+        "StateDirectory=mailmirror-guard/pairs/org",
+    }
+    assert '"/usr/lib/mailmirror/pairs/org/code/current"' in unitfiles.program("python3", Home("org"))
+
+
+@pytest.mark.parametrize(
+    ("stores", "home"), [(["/var/vmail"], PLAIN), (['/srv/my "mail" 100%'], PLAIN), ([], Home("example_org"))]
+)
+def test_systemd_finds_no_fault_with_it(stores: list[str], home: Home, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs the command systemd-analyze")
-    path = tmp_path / unitfiles.UNIT
-    path.write_text(unitfiles.guard_unit({**MAIL, "stores": stores}).replace(unitfiles.PROGRAM, "/bin/true"))
+    path = tmp_path / home.unit
+    path.write_text(unitfiles.guard_unit({**MAIL, "stores": stores}, home).replace(home.program, "/bin/true"))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False)
-    assert [line for line in done.stderr.splitlines() if unitfiles.UNIT in line] == []
+    assert [line for line in done.stderr.splitlines() if home.unit in line] == []

@@ -10,6 +10,11 @@ from tests.unit.inventory.texts import NAME, SMALL, with_host, with_vars
 
 BOTH_LOCAL = with_host("ansible_connection: local").replace("primary", "primary, ansible_connection: local")
 TWO_PAIRS = SMALL + SMALL.partition("children:\n")[2].replace("pair:", "other:")
+LEASED = with_vars("mm_lease: {ttl: 8s}") + "        wit.example.org: {mm_place: witness, ansible_host: 192.0.2.9}\n"
+TWO_LEASED = LEASED.replace(": {mm_place: pr", ": {ansible_host: 192.0.2.1, mm_place: pr").replace(
+    "mm_place: mi", "ansible_host: 192.0.2.2, mm_place: mi"
+) + LEASED.partition("children:\n")[2].replace("pair:", "other:").replace("one.", "three.").replace("two.", "four.")
+"""Two pairs with one witness."""
 
 CASES: dict[str, str | bytes] = {
     # the text
@@ -123,6 +128,13 @@ CASES: dict[str, str | bytes] = {
     .replace("one.", "eins.", 1)
     .replace("two.", "zwei.", 1)
     .replace("two.example.org: {mm_place: mirror}", "two.example.org: {mm_place: mirror, ansible_host: 192.0.2.10}"),
+    "two guards at one port": TWO_LEASED,
+    "two guards at one port that is said": TWO_LEASED.replace(
+        "        mm_lease: {ttl: 8s}\n", "        mm_lease: {ttl: 8s}\n        mm_guard_port: 7600\n"
+    ).replace("wit.example.org: {mm_place: witness", "wit2.example.org: {ansible_port: 23, mm_place: witness", 1),
+    "a witness that is another pair's mail host": TWO_LEASED.replace("192.0.2.9}", "192.0.2.10}", 1).replace(
+        "192.0.2.9}", "192.0.2.2, ansible_port: 23}"
+    ),
     "state inside the mail": with_host("ansible_connection: local").replace(
         "hosts:", "  mm_state_dir: /var/vmail/x\n      hosts:"
     ),

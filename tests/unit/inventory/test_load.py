@@ -10,6 +10,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.inventory.find import digest
 from orchestrator.inventory.load import load
 from orchestrator.inventory.model import DeleteBudget, Store, default_known_hosts, default_state_dir
+from tests.unit.inventory.cases import TWO_LEASED
 from tests.unit.inventory.texts import SMALL, read, with_host, with_vars
 
 
@@ -184,3 +185,10 @@ def test_the_default_state_directory_depends_on_who_runs_it(monkeypatch: pytest.
 def test_the_daemons_own_settings_are_the_inventorys() -> None:
     inventory = read(with_vars("mm_state_dir: /srv/state", "mm_listen: 127.0.0.1:9464")).inventory
     assert (inventory.state_dir, inventory.listen) == (Path("/srv/state"), "127.0.0.1:9464")
+
+
+def test_two_pairs_may_share_a_witness_at_a_port_each_or_without_leases() -> None:
+    from_8s = TWO_LEASED.rpartition("mm_lease: {ttl: 8s}\n")
+    apart = f"{from_8s[0]}mm_lease: {{ttl: 8s}}\n        mm_guard_port: 7522\n{from_8s[2]}"
+    assert [pair.guard_port for pair in read(apart).inventory.pairs.values()] == [7521, 7522]
+    assert len(read(TWO_LEASED.replace("        mm_lease: {ttl: 8s}\n", "")).inventory.pairs) == 2
