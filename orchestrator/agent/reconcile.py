@@ -50,7 +50,7 @@ def bind(ledger: Ledger, source: Dict[str, Any]) -> None:
         ledger.unbind_all()
         meta.set(
             index=source.get("index"), live=0, dead=int(source.get("head") or 0),
-            round=int(meta.get("round", 1)) + 1, whole=int(fresh),
+            round=int(meta.get("round", 1)) + 1, whole=int(fresh), complete=None,
         )  # fmt: skip
     if source:
         meta.set(epoch=epoch, generation=generation, nonce=nonce)

@@ -92,6 +92,7 @@ class Sink:
         self.applier = Applier(self.passive, Owner(str(head.get("owner") or "name")), self.round)
         self.applier.installer.dovecot = Neighbour(self.root.path, bool(head.get("other_dovecot")))
         self.applier.adoption.active = bool(self.ledger.meta.get("adopting"))
+        self.applier.owed.update(self.lost)
 
     def close(self) -> None:
         """End. Raises OSError where what was applied can't be made durable; the next conversation reads it again."""
@@ -196,7 +197,10 @@ class Sink:
         arrivals = Arrivals(number, sizes, offsets, attributes)
         hold = {raw(account): str(why) for account, why in (head.get("hold") or {}).items()}
         durable = len(sizes) <= SMALL or not self.passive.all_at_once
-        batch = Batch(number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable)
+        batch = Batch(
+            number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable,
+            int(head.get("complete", 0)),
+        )  # fmt: skip
         self._pending[number] = (batch, int(head.get("group", 0)))
         self._foresee(parcel)
         blob, deflated = pack(as_needs(plain, offsets, digests))

@@ -26,6 +26,8 @@ from .wire import Frame, pack, raw, text
 
 GENERATION_SECONDS = 60.0
 MARKER_CHECK_SECONDS = 1.0
+SLACK_NS = 2_000_000_000
+"""How much later than a file's ctime an event of it may be read, or a coarse ctime tick: never so much."""
 
 SERVICE_PROCESSES = {
     "dovecot": (b"imap", b"pop3", b"lmtp", b"dovecot-lda", b"imap-hibernate", b"managesieve", b"imap-urlauth-worker"),
@@ -68,6 +70,7 @@ class Source:
         self._audited = False
         self._next_poll = 0.0
         self._auditing = True
+        self._complete = self._marked_at = 0  # see `_note_complete`
         self.watch = watch.choose(path, wanted)
         try:
             self.scanner = Scanner(self.root, self.log, head.get("accounts"), self._follow)
@@ -163,11 +166,15 @@ class Source:
 
     def background(self) -> Optional[float]:
         """One piece of following; the seconds until the next (0: at once)."""
+        asked_at = time.time_ns()
         self._take(self.watch.read())
         now = time.monotonic()
+        told = self.watch.fileno() is not None
         if self.watch.fileno() is None and self._audited and now >= self._next_poll:
             self._next_poll = now + watch.INTERVAL
             self.scanner.audit()
+            told = True
+        self._note_complete(asked_at, told)
         delay = self.scanner.step()
         if delay == 0.0:
             return 0.0
@@ -185,6 +192,20 @@ class Source:
         if self.watch.fileno() is None:
             delay = min(watch.INTERVAL if delay is None else delay, max(0.001, self._next_poll - now))
         return delay
+
+    def _note_complete(self, asked_at: int, told: bool) -> None:
+        """Keep up to which ctime (ns, this host's clock) every change that still shows is in the log.
+
+        `told`: whatever changed before `asked_at` waits to be looked at now. So when all that waits has been looked
+        at, the log has it; and a clock that is set back takes this back.
+        """
+        if self.scanner.agenda.passed:
+            if self._marked_at and self._audited and not self._auditing:
+                self._complete = 0 if self.scanner.unread else self._marked_at - SLACK_NS
+            self._marked_at = 0
+            if told:
+                self._marked_at = asked_at
+                self.scanner.agenda.mark()
 
     # --- verbs ------------------------------------------------------------------------
 
@@ -243,6 +264,8 @@ class Source:
             "epoch": self.marker.epoch,
             "whole": self._audited and not self._auditing,
         }
+        if not answer.head["more"]:
+            extra["complete"] = self._complete
         if unfinished:
             extra["messages"] = self.scanner.tree.totals()[2]
         return answer._replace(head={**answer.head, **extra})
