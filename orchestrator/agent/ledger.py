@@ -161,6 +161,11 @@ class Ledger:
     def uncommitted(self) -> bool:
         return self._open
 
+    def copy_into(self, path: str) -> None:
+        """A copy of all that is committed, as another file. The caller makes it durable."""
+        self.commit()
+        self._db.execute("VACUUM INTO ?", (path,))
+
     def close(self, clean: bool) -> None:
         """End. `clean`: everything is durable in the store, so nothing needs to be read again.
 
