@@ -45,6 +45,8 @@ class Agenda:
     def add_messages(self, folder: Folder) -> None:
         """Its directory has been looked at; its messages come when every directory has."""
         self._unread[folder.fid] = folder
+        if self.looking:
+            self._marked.add(folder.fid)
 
     def take(self, now: float) -> Optional[Tuple[Folder, bool]]:
         """The next folder, and whether its messages are to be read too; None when none is due."""
@@ -55,8 +57,7 @@ class Agenda:
         return self._left(self._unread.popitem(last=False)[1], True) if self._unread else None
 
     def _left(self, folder: Folder, read: bool) -> Tuple[Folder, bool]:
-        if read:
-            self._marked.discard(folder.fid)
+        self._marked.discard(folder.fid)
         return folder, read
 
     def mark(self) -> None:

@@ -19,7 +19,7 @@ from .cut import plain
 from .differences import unused
 from .hashing import sha256_of
 from .marker import DIRECTORY, demanded
-from .names import is_message
+from .names import check_path, is_message
 from .serve import Answer, Fault, Work, args
 from .sidecar import read_range
 from .wire import Frame, pack, raw, text, unpack
@@ -60,6 +60,8 @@ def laid(path: str, _state: str, head: Dict[str, Any], frame: Frame) -> Work:
 
 
 def _link(root: Root, area: bytes, folder: bytes, sub: int, base: bytes, info: bytes, inode: int) -> str:
+    if folder:
+        check_path(folder)
     if not is_message(base + info) or sub not in (0, 1) or folder.split(b"/")[0] == DIRECTORY:
         raise Fault("bad-request", f"no message: {folder + b'/' + base!r:.120}")
     name, target = entry_name(folder, base), root.held(area)
@@ -88,10 +90,14 @@ def _inode(dirfd: int, name: bytes) -> int:
 
 def read(path: str, _state: str, head: Dict[str, Any], _: Frame) -> Answer:
     """`store.read_aside` {operation, folder, base, offset}: a piece of a file in the area, and its `size` and `mtime`;
-    with the piece at 0 also its `sha256`. Raises FileNotFoundError."""
+    with the piece at 0 also its `sha256`. Raises Fault("not-aside")."""
     operation, folder, base, offset = args(head, operation=str, folder=str, base=str, offset=int)
     with demanded(path, head) as (root, _marker):
-        fd, found = beneath.open_with_stat(root.open_dir(_area(root, operation)), entry_name(raw(folder), raw(base)))
+        try:
+            home = root.open_dir(_area(root, operation))
+            fd, found = beneath.open_with_stat(home, entry_name(raw(folder), raw(base)))
+        except FileNotFoundError as error:
+            raise Fault("not-aside", f"{folder}/{base} doesn't stand aside", "Ask for `store.aside` first.") from error
         try:
             told: Dict[str, Any] = {"size": found.st_size, "mtime": found.st_mtime_ns}
             if offset == 0:

@@ -78,6 +78,8 @@ def _note(db: sqlite3.Connection, row: Tuple[Any, ...]) -> None:
 
 
 def _check(root: Root, folder: bytes, account: bytes, name: bytes) -> None:
+    if folder:
+        names.check_path(folder)
     inside = folder == account or folder.startswith(account + b"/") or not account
     if not names.is_message(name) or not inside or folder.split(b"/")[0] == DIRECTORY:
         raise Fault("bad-request", f"nothing can be delivered as {folder + b'/' + name!r:.120}")
@@ -95,8 +97,10 @@ def _take(root: Root, staged: bytes, offset: int, data: bytes, size: int, digest
     fd = os.open(staged, flags, 0o600, dir_fd=home)
     try:
         have = os.fstat(fd).st_size
-        if offset > have or offset + len(data) > size:
-            return have if have < size else 0
+        if offset + len(data) > size or offset < 0:
+            raise Fault("bad-request", f"more than the {size} bytes that were announced")
+        if offset > have:
+            return have
         os.ftruncate(fd, offset)
         os.lseek(fd, offset, os.SEEK_SET)
         beneath.write_all(fd, data)

@@ -70,13 +70,13 @@ class Source:
         self._audited = False
         self._next_poll = 0.0
         self._auditing = True
-        self._complete = self._marked_at = 0  # see `_note_complete`
+        self._complete = self._marked_at = 0  # see `_mark`
         self.watch = watch.choose(path, wanted)
         try:
             self.scanner = Scanner(self.root, self.log, head.get("accounts"), self._follow)
             self.offers = Offers(self.root, self.log, self.scanner, self._desk, path)
             self._check_root()
-            self.scanner.audit()
+            self._look_at_all()
         except BaseException:
             self.watch.close()
             raise
@@ -154,7 +154,7 @@ class Source:
                 self.watch = watch.Polling(self._degraded)
             if hint.what in ("overflow", "gone"):
                 self._checked_at = 0.0
-                self.scanner.audit()
+                self._look_at_all()
                 self._auditing = True
                 continue
             service = hint.process if hint.process in self._services else None
@@ -169,12 +169,11 @@ class Source:
         asked_at = time.time_ns()
         self._take(self.watch.read())
         now = time.monotonic()
-        told = self.watch.fileno() is not None
         if self.watch.fileno() is None and self._audited and now >= self._next_poll:
             self._next_poll = now + watch.INTERVAL
-            self.scanner.audit()
-            told = True
-        self._note_complete(asked_at, told)
+            self._look_at_all()
+        elif self.watch.fileno() is not None:
+            self._mark(asked_at)
         delay = self.scanner.step()
         if delay == 0.0:
             return 0.0
@@ -184,6 +183,7 @@ class Source:
             self.scanner.agenda.surveying = False
             self.log.begin()
             self.log.meta.set(scanned=1)
+        self._settle()
         if self.log.uncommitted:
             self.log.commit()
         if self.log.head != self._told:
@@ -193,19 +193,25 @@ class Source:
             delay = min(watch.INTERVAL if delay is None else delay, max(0.001, self._next_poll - now))
         return delay
 
-    def _note_complete(self, asked_at: int, told: bool) -> None:
-        """Keep up to which ctime (ns, this host's clock) every change that still shows is in the log.
+    def _look_at_all(self) -> None:
+        """Begin an audit."""
+        asked_at = time.time_ns()
+        self.scanner.audit()
+        self._marked_at = 0
+        self._mark(asked_at)
 
-        `told`: whatever changed before `asked_at` waits to be looked at now. So when all that waits has been looked
-        at, the log has it; and a clock that is set back takes this back.
-        """
-        if self.scanner.agenda.passed:
-            if self._marked_at and self._audited and not self._auditing:
-                self._complete = 0 if self.scanner.unread else self._marked_at - SLACK_NS
+    def _mark(self, asked_at: int) -> None:
+        """Whatever changed before `asked_at` (ns, this host's clock) waits to be looked at now. So when all that waits
+        has been looked at, every change up to then that still shows is in the log. A clock set back takes this back."""
+        self._settle()
+        if not self._marked_at:
+            self._marked_at = asked_at
+            self.scanner.agenda.mark()
+
+    def _settle(self) -> None:
+        if self._marked_at and self.scanner.agenda.passed and self._audited and not self._auditing:
+            self._complete = 0 if self.scanner.unread else self._marked_at - SLACK_NS
             self._marked_at = 0
-            if told:
-                self._marked_at = asked_at
-                self.scanner.agenda.mark()
 
     # --- verbs ------------------------------------------------------------------------
 
@@ -280,7 +286,7 @@ class Source:
 
         With `survey`, a first scan is answered when every directory is known and goes on by itself.
         """
-        self.scanner.audit()
+        self._look_at_all()
         self._auditing = True
         return self._audit(bool(head.get("survey")))
 
