@@ -134,6 +134,8 @@ class Agent:
 
         def verb(head: Dict[str, Any], frame: Frame) -> Union[Answer, Work]:
             path = self._permitted(head)
+            if module == "delivery":
+                self._of_services("write a store that is active")
             if not os.path.isdir(path):
                 raise Fault("no-root", f"{path} isn't a directory on this host", "Mount it, or correct mm_stores.")
             called: Late = getattr(import_module(f"{__package__}.{module}"), action)
