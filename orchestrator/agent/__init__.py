@@ -6,5 +6,5 @@ greet one another with the two versions below before anything else is said.
 """
 
 VERSION = "0.1.0"
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change that an older peer would misunderstand."""

@@ -27,9 +27,13 @@ class Agenda:
         self._unread: "OrderedDict[int, Folder]" = OrderedDict()  # in a first scan: only their messages are left
         self._later: Dict[int, Folder] = {}
         self._soonest = 0.0  # when the first of those is due
+        self._marked: Set[int] = set()  # of those that waited at `mark`, who has to be looked at yet
+        self.looking = False  # what is added now comes of a look, and belongs to the mark as well
 
     def add(self, folder: Folder, due: float = 0.0) -> None:
         """Have a folder looked at now, or when `due` (seconds of the caller's clock) unless it is to be anyway."""
+        if self.looking:
+            self._marked.add(folder.fid)
         if not due:
             self._later.pop(folder.fid, None)
             self._now[folder.fid] = folder
@@ -41,14 +45,28 @@ class Agenda:
     def add_messages(self, folder: Folder) -> None:
         """Its directory has been looked at; its messages come when every directory has."""
         self._unread[folder.fid] = folder
+        if self.looking:
+            self._marked.add(folder.fid)
 
     def take(self, now: float) -> Optional[Tuple[Folder, bool]]:
         """The next folder, and whether its messages are to be read too; None when none is due."""
         if self._later and now >= self._soonest:
             self._wake_due(now)
         if self._now:
-            return self._now.popitem(last=False)[1], not self.surveying
-        return (self._unread.popitem(last=False)[1], True) if self._unread else None
+            return self._left(self._now.popitem(last=False)[1], not self.surveying)
+        return self._left(self._unread.popitem(last=False)[1], True) if self._unread else None
+
+    def _left(self, folder: Folder, read: bool) -> Tuple[Folder, bool]:
+        self._marked.discard(folder.fid)
+        return folder, read
+
+    def mark(self) -> None:
+        """Have `passed` tell when all that waits now has been looked at, and all that comes of it."""
+        self._marked = {*self._now, *self._unread, *self._later}
+
+    @property
+    def passed(self) -> bool:
+        return not self._marked
 
     def _wake_due(self, now: float) -> None:
         for fid, folder in list(self._later.items()):

@@ -25,7 +25,7 @@ from .parcel import MessageItem, Parcel, RemovalItem
 from .passive import Passive
 from .places import Places
 from .staging import HOME, Arrivals, Arrived
-from .wire import text
+from .wire import raw, text
 
 FEW = 4
 
@@ -41,6 +41,7 @@ class Batch(NamedTuple):
     unless: Dict[int, List[Tuple[int, bytes]]]  # item -> local (lid, base) that it may be
     hold: Dict[bytes, str]  # accounts whose removals wait, and why
     durable: bool  # every body was made durable when it came
+    complete: int = 0  # with it, all that changed at the source up to this ctime is here; 0: that isn't so
 
 
 class Outcome:
@@ -75,6 +76,7 @@ class Applier:
         self.adoption = Adoption(passive)
         self._places = Places(passive, owner.directory)
         self._unacked: List[Outcome] = []
+        self.owed: Set[Tuple[int, bytes]] = set()  # (fid, base) of messages that were asked for again
         self._barrier: Optional[Barrier] = None
         self._begun = False
         self.begun_for: Optional[Batch] = None  # a batch that completes after `begin` isn't covered by it
@@ -145,12 +147,21 @@ class Applier:
         passive.look_up((by_fid.get(r.fid), r.name) for r in batch.parcel.removals if r.what == MESSAGE)
         removed = self._removals(batch, outcome)
         passive.flush()
+        self._note_complete(batch, outcome)
         passive.staging.drop(batch.arrivals)
         ledger.meta.set(live=batch.live, watermark=time.time(), **({"dead": batch.dead} if removed else {}))
         outcome.live, outcome.dead = batch.live, int(ledger.meta.get("dead", 0))
         outcome.problems += [why for _, why in batch.arrivals.failed] + passive.told()
         self._unacked.append(outcome)
         return self.finish(small=True) if batch.durable else []
+
+    def _note_complete(self, batch: Batch, outcome: Outcome) -> None:
+        """Remember up to which change at the source everything is here, unless something of it is still to come."""
+        self.owed.update((fid, raw(name)) for fid, name, sidecar in outcome.again if not sidecar)
+        self.owed.difference_update((r.fid, r.name) for r in batch.parcel.removals)
+        short = batch.arrivals.failed or batch.arrivals.vanished or batch.parcel.refused or self._passive.barred
+        if batch.complete and not short and not self.owed:
+            self._passive.ledger.meta.set(complete=batch.complete)
 
     def finish(self, small: bool = False) -> List[Outcome]:
         """Make what was applied durable now, ledger included; the outcomes that this settles."""
@@ -244,7 +255,9 @@ class Applier:
             outcome.again.append((message.fid, text(message.base), False))
             return
         held = passive.held(place, message.base)
-        row = Held(message.sub, message.info, message.inode, message.size, message.mtime, self._seen)
+        row = Held(
+            message.sub, message.info, message.inode, message.size, message.mtime, self._seen, message.changed
+        )  # fmt: skip
         arrived = batch.arrivals.files.get(message.item)
         try:
             if held is not None and held.is_file(message.inode, message.size, message.mtime):
@@ -273,6 +286,7 @@ class Applier:
             outcome.again.append((message.fid, text(message.base), False))
             return
         passive.put(place, message.base, row, held)
+        self.owed.discard((message.fid, message.base))
         if self._passive.ledger.waits(place.lid, message.base):
             passive.ledger.drop_waiting([(place.lid, MESSAGE, message.base)])
 

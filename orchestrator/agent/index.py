@@ -15,22 +15,25 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from .serve import Fault
 
 T = TypeVar("T")
 
 
-def open_index(path: str, schema: str, version: int) -> sqlite3.Connection:
-    """The index at `path`, made when it isn't there. Raises Fault("busy") when another agent has it."""
+def open_index(path: str, schema: str, version: int, steps: Sequence[str] = ()) -> sqlite3.Connection:
+    """The index at `path`, made when it isn't there; the n-th of `steps` makes version n + 1 of version n.
+
+    Raises Fault("busy") when another agent has it.
+    """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     for attempt in (1, 2):
         ended_badly = os.path.exists(path + "-wal")
         db: Optional[sqlite3.Connection] = None
         try:
             db = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
-            if not _ready(db, schema, version):
+            if not _ready(db, schema, version, steps):
                 trouble = "its schema is of another version"
             elif ended_badly and not _is_whole(db):
                 trouble = "it is damaged"
@@ -71,7 +74,7 @@ def put_aside(path: str) -> None:
             os.replace(path + suffix, aside + suffix)
 
 
-def _ready(db: sqlite3.Connection, schema: str, version: int) -> bool:
+def _ready(db: sqlite3.Connection, schema: str, version: int, steps: Sequence[str]) -> bool:
     db.execute("PRAGMA locking_mode=EXCLUSIVE")
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
@@ -82,10 +85,17 @@ def _ready(db: sqlite3.Connection, schema: str, version: int) -> bool:
     if found == 0:
         for statement in filter(str.strip, schema.split(";")):
             db.execute(statement)
-        db.execute(f"PRAGMA user_version={version:d}")
-        found = version
+        found = _called(db, version)
+    while 0 < found < version and found <= len(steps):
+        db.execute(steps[found - 1])
+        found = _called(db, found + 1)
     db.execute("COMMIT")
     return bool(found == version)
+
+
+def _called(db: sqlite3.Connection, version: int) -> int:
+    db.execute(f"PRAGMA user_version={version:d}")
+    return version
 
 
 def _is_whole(db: sqlite3.Connection) -> bool:

@@ -17,7 +17,8 @@ from typing import Any, Collection, Dict, Iterable, List, NamedTuple, Optional, 
 from . import index
 from .delta import Listing, signed, unsigned
 
-VERSION = 1
+VERSION = 2
+STEPS = ("ALTER TABLE placement ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",)
 
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -28,7 +29,8 @@ CREATE TABLE folder(
   inode INTEGER NOT NULL, seen INTEGER NOT NULL);
 CREATE TABLE placement(
   lid INTEGER NOT NULL, base BLOB NOT NULL, sub INTEGER NOT NULL, info BLOB NOT NULL, inode INTEGER NOT NULL,
-  size INTEGER NOT NULL, mtime INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY(lid, base)) WITHOUT ROWID;
+  size INTEGER NOT NULL, mtime INTEGER NOT NULL, seen INTEGER NOT NULL, changed INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY(lid, base)) WITHOUT ROWID;
 CREATE TABLE sidecar(
   lid INTEGER NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL, rewrites INTEGER NOT NULL,
   uidvalidity INTEGER, next_uid INTEGER, raised INTEGER, local TEXT NOT NULL, waits INTEGER NOT NULL,
@@ -47,7 +49,7 @@ CREATE TABLE touched(lid INTEGER PRIMARY KEY)
 
 
 _AMONG = {
-    count: "SELECT base, sub, info, inode, size, mtime, seen FROM placement WHERE lid=? AND base IN"
+    count: "SELECT base, sub, info, inode, size, mtime, seen, changed FROM placement WHERE lid=? AND base IN"
     f" ({','.join('?' * count)})"
     for count in (4, 32, 250)
 }
@@ -55,7 +57,8 @@ _AMONG = {
 
 
 class Held(NamedTuple):
-    """One message in one folder of the passive place."""
+    """One message in one folder of the passive place; `changed` is its inode's ctime at the source, by the
+    source's clock, when it was seen under this name (0: not known)."""
 
     sub: int
     info: bytes
@@ -63,6 +66,7 @@ class Held(NamedTuple):
     size: int
     mtime: int
     seen: int
+    changed: int = 0
 
     def is_file(self, inode: int, size: int, mtime: int) -> bool:
         """Whether it is proven to be this file of the source's."""
@@ -131,7 +135,7 @@ class Ledger:
     """The memory of one passive store. One thread."""
 
     def __init__(self, path: str) -> None:
-        self._db = index.open_index(path, SCHEMA, VERSION)
+        self._db = index.open_index(path, SCHEMA, VERSION, STEPS)
         self.meta = index.Meta(self._db)
         self._open = False
         self.places: Dict[int, Place] = {}
@@ -156,6 +160,11 @@ class Ledger:
     @property
     def uncommitted(self) -> bool:
         return self._open
+
+    def copy_into(self, path: str) -> None:
+        """A copy of all that is committed, as another file. The caller makes it durable."""
+        self.commit()
+        self._db.execute("VACUUM INTO ?", (path,))
 
     def close(self, clean: bool) -> None:
         """End. `clean`: everything is durable in the store, so nothing needs to be read again.
@@ -239,13 +248,13 @@ class Ledger:
             self._db.execute(f"DELETE FROM {table}")
         for known in (self.places, self.by_fid, self.by_path, self._touched):
             known.clear()
-        self.meta.set(index=None, live=0, dead=0, whole=0, adopting=0)
+        self.meta.set(index=None, live=0, dead=0, whole=0, adopting=0, complete=None)
 
     # --- placements -------------------------------------------------------------------
 
     def held(self, lid: int, base: bytes) -> Optional[Held]:
         row = self._db.execute(
-            "SELECT sub, info, inode, size, mtime, seen FROM placement WHERE lid=? AND base=?", (lid, base)
+            "SELECT sub, info, inode, size, mtime, seen, changed FROM placement WHERE lid=? AND base=?", (lid, base)
         ).fetchone()
         return None if row is None else Held(*row)
 
@@ -262,7 +271,8 @@ class Ledger:
         return found
 
     def all_held(self, lid: int) -> Dict[bytes, Held]:
-        rows = self._db.execute("SELECT base, sub, info, inode, size, mtime, seen FROM placement WHERE lid=?", (lid,))
+        what = "base, sub, info, inode, size, mtime, seen, changed"
+        rows = self._db.execute(f"SELECT {what} FROM placement WHERE lid=?", (lid,))
         return {row[0]: Held(*row[1:]) for row in rows}
 
     def listing(self, lid: int) -> Listing:
@@ -270,10 +280,10 @@ class Ledger:
         return {base: (sub, info, inode) for base, sub, info, inode in rows}
 
     def put_held(self, rows: Sequence[Tuple[Any, ...]]) -> None:
-        """(lid, base, sub, info, inode, size, mtime, seen)."""
+        """(lid, base, sub, info, inode, size, mtime, seen, changed)."""
         if rows:
             self.begin()
-            self._db.executemany("INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?,?)", rows)
 
     def drop_held(self, rows: Collection[Tuple[int, bytes]]) -> None:
         """(lid, base)."""

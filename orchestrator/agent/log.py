@@ -19,7 +19,8 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequenc
 from . import index
 from .delta import Listing, signed, unsigned
 
-VERSION = 1
+VERSION = 2
+STEPS = ("ALTER TABLE placement ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",)
 MESSAGE, SIDECAR, FOLDER = 0, 1, 2
 MAX_REMOVALS = 2_000_000
 
@@ -34,7 +35,8 @@ CREATE INDEX folder_seq ON folder(seq);
 CREATE TABLE placement(
   fid INTEGER NOT NULL, base BLOB NOT NULL, sub INTEGER NOT NULL, info BLOB NOT NULL, inode INTEGER NOT NULL,
   size INTEGER NOT NULL, mtime INTEGER NOT NULL, mode INTEGER NOT NULL, owner INTEGER NOT NULL, grp INTEGER NOT NULL,
-  origin INTEGER, seq INTEGER NOT NULL, PRIMARY KEY(fid, base)) WITHOUT ROWID;
+  origin INTEGER, seq INTEGER NOT NULL, changed INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY(fid, base)) WITHOUT ROWID;
 CREATE INDEX placement_seq ON placement(seq);
 CREATE TABLE sidecar(
   fid INTEGER NOT NULL, name BLOB NOT NULL, sig TEXT NOT NULL, link BLOB, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
@@ -54,7 +56,8 @@ CREATE TABLE clock(seq INTEGER PRIMARY KEY, at REAL NOT NULL);
 
 class Placement(NamedTuple):
     """One message in one folder, as it was last seen. Times in ns; `origin` is the folder where
-    the same file stood before, if it was seen to move or to be linked."""
+    the same file stood before, if it was seen to move or to be linked; `changed` is the inode's ctime
+    when this name was seen, 0 where that isn't known."""
 
     fid: int
     base: bytes
@@ -68,6 +71,7 @@ class Placement(NamedTuple):
     group: int
     origin: Optional[int]
     seq: int
+    changed: int = 0
 
 
 class Sidecar(NamedTuple):
@@ -122,7 +126,7 @@ class FolderRow(NamedTuple):
 
 AT_ONCE = 250
 """Names in one statement."""
-_PLACEMENT = "INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+_PLACEMENT = "INSERT OR REPLACE INTO placement VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _SIDECAR = "INSERT OR REPLACE INTO sidecar VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _FOLDER = "INSERT OR REPLACE INTO folder VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
@@ -131,7 +135,7 @@ class Log:
     """The change log of one store. One thread."""
 
     def __init__(self, path: str) -> None:
-        self._db = index.open_index(path, SCHEMA, VERSION)
+        self._db = index.open_index(path, SCHEMA, VERSION, STEPS)
         self.meta = index.Meta(self._db)
         self._open = False
         if self.meta.get("id") is None:
@@ -222,10 +226,10 @@ class Log:
                 "DELETE FROM removal WHERE fid=? AND name=? AND what=0", [(row.fid, row.base) for row in rows]
             )
 
-    def rename_placements(self, rows: Sequence[Tuple[int, bytes, int, int, bytes]]) -> None:
-        """(sub, info, seq, fid, base) of messages whose flags changed."""
+    def rename_placements(self, rows: Sequence[Tuple[int, bytes, int, int, int, bytes]]) -> None:
+        """(sub, info, changed, seq, fid, base) of messages whose flags changed."""
         self.begin()
-        self._db.executemany("UPDATE placement SET sub=?, info=?, seq=? WHERE fid=? AND base=?", rows)
+        self._db.executemany("UPDATE placement SET sub=?, info=?, changed=?, seq=? WHERE fid=? AND base=?", rows)
 
     def restamp(self, fid: int, base: bytes) -> bool:
         """Offer a placement again."""
@@ -291,6 +295,10 @@ class Log:
         """Remember something that can't be read now; the next audit offers it again."""
         self.begin()
         self._db.execute("INSERT OR REPLACE INTO later VALUES (?, ?, ?)", (fid, name, int(sidecar)))
+
+    def has_later(self) -> bool:
+        """Whether something can't be read now."""
+        return self._db.execute("SELECT 1 FROM later LIMIT 1").fetchone() is not None
 
     def take_later(self) -> List[Tuple[int, bytes, bool]]:
         rows = [(fid, name, bool(sidecar)) for fid, name, sidecar in self._db.execute("SELECT * FROM later")]

@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
-from . import VERSION, marker
+from . import VERSION, cut, marker
 from .beneath import Root
 from .lanes import LaneListener
 from .marker import Marker
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from .observe import Observer
 
 Side = Union[Source, Sink]
+Late = Callable[[str, str, Dict[str, Any], Frame], Union[Answer, Work]]
+
+COMING_HOME = {
+    "cuts": "cut.known", "cut_rows": "cut.rows", "drop_cut": "cut.drop", "differences": "differences.listed",
+    "aside": "aside.laid", "read_aside": "aside.read", "drop_aside": "aside.dropped", "reclaim_area": "aside.known",
+    "deliver": "delivery.deliver", "apply": "delivery.apply",
+}  # fmt: skip
+"""What a rejoin asks for, and where it is: loaded when it is."""
 
 
 class Agent:
@@ -89,6 +97,7 @@ class Agent:
             "recall": lambda s, h, _: s.recall(h["account"], float(h["seconds"]), h["reason"]),
             "undelete": lambda s, h, _: s.undelete(h),
             "digests": lambda s, h, _: s.digests(h),
+            "cut": lambda s, h, _: cut.make(s, self._state, h),
         }
         verbs: Dict[str, Verb] = {
             "store.look": self._look,
@@ -106,6 +115,8 @@ class Agent:
             verbs[f"source.{name}"] = self._on(Source, of_source)
         for name, of_sink in sink.items():
             verbs[f"sink.{name}"] = self._on(Sink, of_sink)
+        for name, action in COMING_HOME.items():
+            verbs[f"store.{name}"] = self._at(*action.split("."))
         return verbs
 
     def _on(self, kind: type, action: Callable[[Any, Dict[str, Any], Frame], Union[Answer, Work]]) -> Verb:
@@ -117,7 +128,25 @@ class Agent:
             try:
                 return action(side, head, frame)
             except (KeyError, TypeError, ValueError) as error:
-                raise Fault("bad-request", f"{head.get('verb')}: {type(error).__name__}: {error}") from error
+                raise _bad(head, error) from error
+
+        return verb
+
+    def _at(self, module: str, action: str) -> Verb:
+        """A verb on a store that isn't opened for replication."""
+
+        def verb(head: Dict[str, Any], frame: Frame) -> Union[Answer, Work]:
+            path = self._permitted(head)
+            if module == "delivery":
+                self._of_services("write a store that is active")
+            if not os.path.isdir(path):
+                raise Fault("no-root", f"{path} isn't a directory on this host", "Mount it, or correct mm_stores.")
+            called: Late = getattr(import_module(f"{__package__}.{module}"), action)
+            try:
+                found = called(path, self._state, head, frame)
+            except (KeyError, TypeError, ValueError) as error:
+                raise _bad(head, error) from error
+            return found if isinstance(found, Answer) else _work(head, found)
 
         return verb
 
@@ -263,6 +292,17 @@ class Agent:
         if self._waker is not None:
             self._waker.rearm(watches)
         return min(delays) if delays else None
+
+
+def _bad(head: Dict[str, Any], error: Exception) -> Fault:
+    return Fault("bad-request", f"{head.get('verb')}: {type(error).__name__}: {error}")
+
+
+def _work(head: Dict[str, Any], work: Work) -> Work:
+    try:
+        return (yield from work)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad(head, error) from error
 
 
 def default_state() -> str:

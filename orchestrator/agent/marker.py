@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from typing import Any, Dict, NamedTuple, Optional
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from . import beneath
 from .beneath import Outside, Root
@@ -105,8 +106,26 @@ def write(root: Root, marker: Marker) -> None:
     beneath.fsync_dir(fd)
 
 
-def demand(root: Root, store: Optional[str], role: str) -> Marker:
-    """The marker, if it lets this root be used as `role`. Raises Fault("refused") otherwise."""
+@contextmanager
+def demanded(path: str, head: Dict[str, Any], role: Optional[str] = None) -> Iterator[Tuple[Root, Marker]]:
+    """The root at `path` and its marker, for a request: of the store `store_id`, of this role if one is given, and,
+    where the request has an `epoch`, of none that is later. Raises Fault."""
+    root = Root(path)
+    try:
+        found = demand(root, head.get("store_id"), role)
+        if int(head.get("epoch", found.epoch)) < found.epoch:
+            raise Fault(
+                "older-epoch",
+                f"the request is of epoch {head['epoch']}; {path} is in epoch {found.epoch}",
+                "Another promotion came between: look at `mailmirror status` and begin anew.",
+            )
+        yield root, found
+    finally:
+        root.close()
+
+
+def demand(root: Root, store: Optional[str], role: Optional[str]) -> Marker:
+    """The marker, if it lets this root be used as `role` (None: whatever it is). Raises Fault("refused") otherwise."""
     marker = read(root)
     if marker is None:
         raise Fault(
@@ -120,7 +139,7 @@ def demand(root: Root, store: Optional[str], role: str) -> Marker:
             f"{root.path} holds store {marker.store}, not {store}",
             "Check what is mounted there: it isn't this pair's store.",
         )
-    if marker.role != role:
+    if role is not None and marker.role != role:
         raise Fault(
             "wrong-role",
             f"{root.path} is marked {marker.role} (place {marker.place}, epoch {marker.epoch}), not {role}",

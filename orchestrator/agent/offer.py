@@ -113,7 +113,7 @@ class Offers:
         for row in batch.placements:
             by_fid.setdefault(row.fid, []).append(
                 [text(row.base), row.sub, text(row.info), row.inode, row.size, row.mtime,
-                 row.mode, row.owner, row.group, row.origin]
+                 row.mode, row.owner, row.group, row.origin, row.changed]
             )  # fmt: skip
         value = {
             "folders": [

@@ -28,7 +28,7 @@ class FolderItem(NamedTuple):
 
 
 class MessageItem(NamedTuple):
-    """A placement as the source offers it; `item` is its number in the batch."""
+    """A placement as the source offers it; `item` is its number in the batch, `changed` its ctime there."""
 
     item: int
     fid: int
@@ -42,6 +42,7 @@ class MessageItem(NamedTuple):
     owner: int
     group: int
     origin: Optional[int]
+    changed: int
 
 
 class RemovalItem(NamedTuple):
@@ -131,7 +132,7 @@ def _messages(groups: List[Tuple[int, List[Any]]], order: List[Any], refused: Li
         for row in rows:
             number += 1
             try:
-                base, sub, info, inode, size, mtime, mode, owner, group, origin = row
+                base, sub, info, inode, size, mtime, mode, owner, group, origin, changed = row
                 base, info = raw(base), raw(info)
                 if not names.is_message(base + info) or b":" in base or (info and info[:1] != b":"):
                     raise Garbled(f"no name of a message: {base + info!r:.80}")
@@ -142,6 +143,7 @@ def _messages(groups: List[Tuple[int, List[Any]]], order: List[Any], refused: Li
                         _number(order[number], MAX_TIME) if order else number, fid, base, sub, info,
                         _number(inode, MAX_TIME), _number(size, MAX_BODY), _number(mtime, MAX_TIME),
                         _number(mode, 0o7777), _number(owner, 1 << 32), _number(group, 1 << 32), origin,
+                        _number(changed, MAX_TIME),
                     )
                 )  # fmt: skip
             except (ValueError, TypeError) as error:

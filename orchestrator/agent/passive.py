@@ -175,9 +175,7 @@ class Passive:
     def flush(self) -> None:
         """Write what was noted to the ledger's open transaction."""
         self.ledger.drop_held(self._dropped)
-        self.ledger.put_held(
-            [(lid, base, r.sub, r.info, r.inode, r.size, r.mtime, r.seen) for (lid, base), r in self._rows.items()]
-        )
+        self.ledger.put_held([(lid, base, *row) for (lid, base), row in self._rows.items()])
         for key in (*self._rows, *self._dropped):
             self._known.pop(key, None)
         self._rows.clear()

@@ -14,18 +14,18 @@ from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from . import names
 from .apply import Applier, Outcome
-from .beneath import Outside
+from .beneath import Outside, Root
 from .delta import digest
-from .digests import Line, from_names, lines
+from .digests import Line, deep, from_names, lines
 from .install import cut_torn_tail
 from .ledger import HeldSidecar, Ledger, Place
 from .log import FOLDER, MESSAGE, SIDECAR
 from .maildir import list_directory
 from .passive import Passive
 from .places import found_again, inode_at
-from .serve import Fault
+from .serve import Answer, Fault, Work
 from .sidecar import COUNTER
-from .wire import text
+from .wire import pack, raw, text
 
 
 def bind(ledger: Ledger, source: Dict[str, Any], here: int) -> None:
@@ -58,7 +58,7 @@ def bind(ledger: Ledger, source: Dict[str, Any], here: int) -> None:
         ledger.unbind_all()
         meta.set(
             index=source.get("index"), live=0, dead=int(source.get("head") or 0),
-            round=int(meta.get("round", 1)) + 1, whole=int(fresh),
+            round=int(meta.get("round", 1)) + 1, whole=int(fresh), complete=None,
         )  # fmt: skip
     if source:
         meta.set(epoch=epoch, generation=generation, nonce=nonce)
@@ -212,3 +212,20 @@ def without(line: Line, waits: Set[bytes], listed: bool) -> Line:
     kept = [row for row in line.names if row[0] not in waits]
     count, total = from_names(kept)
     return line._replace(messages=count, digest=total, names=kept if listed else [])
+
+
+def proof(root: Root, ledger: Ledger, head: Dict[str, Any]) -> Work:
+    """A line per folder: from the ledger, or with `deep` from the disk, of the `paths` if any are given."""
+    waits = waiting(ledger)
+    found: List[Line] = []
+    if head.get("deep"):
+        wanted = {raw(path) for path in head["paths"]} if head.get("paths") else None
+        for place in sorted(ledger.places.values(), key=lambda each: each.path):
+            if wanted is None or place.path in wanted:
+                line = deep(root, place.path, place.account, place.maildir, True)
+                found.append(without(line, waits.get(place.lid, set()), bool(head.get("names"))))
+                yield None
+    else:
+        found = allowed(ledger, waits)
+    blob, deflated = pack([line.packed() for line in found])
+    return Answer({"live": ledger.meta.get("live", 0), "waiting": sum(map(len, waits.values()))}, blob, deflated)

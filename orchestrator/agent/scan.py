@@ -32,6 +32,7 @@ DIRECTORY, MESSAGES = 1, 2
 SMALL = 16
 """Listing a folder costs about as much for so many of its messages as looking at one by its name: 4 us each, 80 us."""
 MAX_NAMED = 500
+UNREADABLE = "can't be read: "
 
 
 class Scanner:
@@ -95,6 +96,11 @@ class Scanner:
         return sorted(f.path for f in self.tree.by_fid.values() if f.gone and f.path == f.account)
 
     @property
+    def unread(self) -> bool:
+        """Whether something couldn't be read, so that the log lacks it."""
+        return self.log.has_later() or any(what.startswith(UNREADABLE) for what in self.problems.values())
+
+    @property
     def pending(self) -> bool:
         """Whether a folder waits to be scanned or an account to be settled."""
         return not self.agenda.empty or bool(self._unsettled)
@@ -106,7 +112,11 @@ class Scanner:
         if taken is not None:
             folder, read = taken
             if folder.fid in self.tree.by_fid:
-                self._scan(folder, read)
+                self.agenda.looking = True
+                try:
+                    self._scan(folder, read)
+                finally:
+                    self.agenda.looking = False
             return 0.0
         for account in self._unsettled - self.agenda.waiting_accounts:
             self._unsettled.discard(account)
@@ -162,7 +172,7 @@ class Scanner:
         """Tell of a folder that can't be looked at, and look again with the next audit."""
         self.root.forget(folder.path)
         folder.dir_sig = ABSENT
-        self.problem(folder.path, b"", f"can't be read: {why}")
+        self.problem(folder.path, b"", f"{UNREADABLE}{why}")
 
     def _lost(self, folder: Folder) -> None:
         """A followed directory isn't there. Its parent's listing tells a rename; only a whole,
@@ -310,7 +320,7 @@ class Scanner:
         known = self.log.listing(folder.fid)
         change = compare(known, listed)
         self._add(folder, sorted(change.added + change.replaced), listed, known, new_fd, cur_fd)
-        self._rename(folder, change.renamed, listed, known)
+        self._rename(folder, change.renamed, listed, known, (new_fd, cur_fd))
         folder.missing = set(change.missing) if stable else set()
         if folder.missing:
             self._unsettled.add(folder.account)
@@ -337,7 +347,7 @@ class Scanner:
         known = {base: (row.sub, row.info, row.inode) for base, row in rows.items() if row is not None}
         change = compare(known, listed)
         self._add(folder, change.added + change.replaced, listed, known, new_fd, cur_fd)
-        self._rename(folder, change.renamed, listed, known)
+        self._rename(folder, change.renamed, listed, known, (new_fd, cur_fd))
         folder.missing -= listed.keys()
         folder.new_sig = folder.cur_sig = ABSENT
         self.log.put_folder(folder.row())
@@ -371,19 +381,22 @@ class Scanner:
             rows.append(
                 Placement(
                     folder.fid, base, sub, info, here.st_ino, here.st_size, here.st_mtime_ns,
-                    here.st_mode & 0o7777, here.st_uid, here.st_gid, twins.get(base), self.log.tick(),
+                    here.st_mode & 0o7777, here.st_uid, here.st_gid, twins.get(base), self.log.tick(), here.st_ctime_ns,
                 )
             )  # fmt: skip
         if rows:
             self.log.put_placements(rows, fresh=True)
             self.log.put_folder(folder.row())
 
-    def _rename(self, folder: Folder, bases: List[bytes], listed: Listing, known: Listing) -> None:
+    def _rename(
+        self, folder: Folder, bases: List[bytes], listed: Listing, known: Listing, fds: Tuple[int, int]
+    ) -> None:
         rows = []
         for base in bases:
             sub, info, _ = listed[base]
             folder.digest ^= digest(base, known[base][0], known[base][1]) ^ digest(base, sub, info)
-            rows.append((sub, info, self.log.tick(), folder.fid, base))
+            changed = maildir.signature_at(fds[sub], base + info)[1]
+            rows.append((sub, info, changed, self.log.tick(), folder.fid, base))
         if rows:
             self.log.rename_placements(rows)
 
@@ -409,7 +422,7 @@ class Scanner:
             return
         fresh = placement._replace(
             inode=found.st_ino, size=found.st_size, mtime=found.st_mtime_ns, mode=found.st_mode & 0o7777,
-            owner=found.st_uid, group=found.st_gid, seq=self.log.tick(),
+            owner=found.st_uid, group=found.st_gid, seq=self.log.tick(), changed=found.st_ctime_ns,
         )  # fmt: skip
         self.log.put_placements([fresh], fresh=False)
 

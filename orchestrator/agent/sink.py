@@ -11,16 +11,16 @@ than its seconds (CLOCK_BOOTTIME), and never for an account that the controller 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import anew, index, marker, reconcile, undo
+from . import anew, cut, index, marker, reconcile, undo
 from .apply import Applier, Batch, Outcome
 from .beneath import Outside, Root
-from .digests import Line, deep
 from .dovecot import Neighbour
 from .ledger import Ledger, Place, ledger_path
 from .owner import Owner
@@ -48,6 +48,7 @@ class Sink:
     def __init__(self, desk: Desk, path: str, state: str, head: Dict[str, Any]) -> None:
         self._desk = desk
         self._store = path
+        self._state = state
         self.root = Root(path)
         self.marker = marker.demand(self.root, head.get("store_id"), marker.PASSIVE)
         try:
@@ -93,6 +94,9 @@ class Sink:
         self.applier = Applier(self.passive, Owner(str(head.get("owner") or "name")), self.round)
         self.applier.installer.dovecot = Neighbour(self.root.path, bool(head.get("other_dovecot")))
         self.applier.adoption.active = bool(self.ledger.meta.get("adopting"))
+        self.applier.owed.update(self.lost)
+        self.frozen = False
+        self._cuts_ahead = cut.ahead(self._state, self.marker.store, self.marker.epoch)
 
     def close(self) -> None:
         """End. Raises OSError where what was applied can't be made durable; the next conversation reads it again."""
@@ -125,6 +129,15 @@ class Sink:
                     self.ledger.commit()
         return Answer(self.describe())
 
+    def freeze(self) -> None:
+        """Make what was applied durable, drop what is on its way, and take no more in this conversation."""
+        self.frozen = True
+        for batch, _ in self._pending.values():
+            self.passive.staging.drop(batch.arrivals)
+        self._pending.clear()
+        self._ahead.clear()
+        self._tell(self.applier.finish())
+
     def _compare_all(self) -> None:
         """Have everything that stands here compared with the source, and taken over where it is the same."""
         self.ledger.begin()
@@ -138,7 +151,6 @@ class Sink:
 
     def describe(self) -> Dict[str, Any]:
         meta = self.ledger.meta
-        window = time.time() - 600.0
         return {
             "live": meta.get("live", 0),
             "dead": meta.get("dead", 0),
@@ -147,20 +159,25 @@ class Sink:
             "messages": self.ledger.total(),
             "marker": self.marker.head(),
             "waiting": [[text(account), *rest] for account, *rest in self.ledger.waiting_accounts()],
-            "counted": [[text(a), n] for a, n in self.ledger.counted_since(window)],
-            "sidecars_wait": len(self.ledger.waiting_sidecars()),
-            "problems": self.passive.problems[-50:],
-        }
+            "counted": [[text(a), n] for a, n in self.ledger.counted_since(time.time() - 600.0)],
+            "sidecars_wait": len(self.ledger.waiting_sidecars()), "problems": self.passive.problems[-50:],
+        }  # fmt: skip
 
     # --- looking at an offer ----------------------------------------------------------
 
+    def _check_offer(self, head: Dict[str, Any]) -> None:
+        """Raises Fault for one that may not be taken."""
+        marker.demand(self.root, self.marker.store, marker.PASSIVE)
+        if self.frozen:
+            raise Fault("frozen", "what this place has was frozen for its promotion", "Nothing more is taken here.")
+        if int(head.get("epoch", 0)) < int(self.ledger.meta.get("epoch", 0)):
+            raise Fault("older-epoch", "the offer is of an older epoch", "Its sender isn't active any more.")
+        while self._cuts_ahead:
+            os.unlink(self._cuts_ahead.pop())  # its promotion didn't happen, and what comes now isn't in it
+
     def consider(self, head: Dict[str, Any], frame: Frame) -> Answer:
         """Which bodies of an offer are lacking here; the batch is applied once they are there."""
-        marker.demand(self.root, self.marker.store, marker.PASSIVE)
-        if int(head.get("epoch", 0)) < int(self.ledger.meta.get("epoch", 0)):
-            raise Fault(
-                "older-epoch", "the offer is of an older epoch", "The place that sent it isn't active any more."
-            )
+        self._check_offer(head)
         number, items = int(head["batch"]), int(head["items"])
         parcel = parse(unpack(frame), items)
         if number in self._pending:
@@ -197,7 +214,10 @@ class Sink:
         arrivals = Arrivals(number, sizes, offsets, attributes)
         hold = {raw(account): str(why) for account, why in (head.get("hold") or {}).items()}
         durable = len(sizes) <= SMALL or not self.passive.all_at_once
-        batch = Batch(number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable)
+        batch = Batch(
+            number, int(head["live"]), int(head["dead"]), parcel, arrivals, unless, hold, durable,
+            int(head.get("complete", 0)),
+        )  # fmt: skip
         self._pending[number] = (batch, int(head.get("group", 0)))
         self._foresee(parcel)
         blob, deflated = pack(as_needs(plain, offsets, digests))
@@ -409,8 +429,7 @@ class Sink:
         if not self.passive.permitted:
             raise Fault("no-permit", "no deletion is permitted now", "See `mailmirror status`.")
         self._tell(self.applier.finish())
-        count = self.applier.release(raw(account))
-        return Answer({"deleted": count})
+        return Answer({"deleted": self.applier.release(raw(account))})
 
     def recall(self, account: str, seconds: float, reason: str) -> Answer:
         """Bring back what was deleted lately in an account, as waiting deletions: the firewall tripped."""
@@ -423,28 +442,10 @@ class Sink:
             wanted = {int(qid) for qid in head["restore"]}
             self._tell(self.applier.finish())
             return Answer({"restored": undo.restore(self.passive, wanted, "brought back by undelete")})
-        rows = self.ledger.kept("what < 2")
-        blob, deflated = pack(
-            [[k.qid, k.at, text(k.account), text(k.path), k.what, text(k.name), k.size] for k in rows]
-        )
-        return Answer({"count": len(rows)}, blob, deflated)
+        return undo.listed(self.ledger)
 
     def digests(self, head: Dict[str, Any]) -> Work:
         """A line per folder, as the source would make it: waiting deletions are left out."""
         self._tell(self.applier.finish())
-        waiting = reconcile.waiting(self.ledger)
-        found: List[Line] = []
-        if head.get("deep"):
-            wanted = {raw(path) for path in head["paths"]} if head.get("paths") else None
-            for place in sorted(self.ledger.places.values(), key=lambda each: each.path):
-                if wanted is None or place.path in wanted:
-                    line = deep(self.root, place.path, place.account, place.maildir, True)
-                    found.append(reconcile.without(line, waiting.get(place.lid, set()), bool(head.get("names"))))
-                    yield None
-        else:
-            found = reconcile.allowed(self.ledger, waiting)
-        blob, deflated = pack([line.packed() for line in found])
-        waits = sum(map(len, waiting.values()))
-        return Answer(
-            {"live": self.ledger.meta.get("live", 0), "pending": len(self._pending), "waiting": waits}, blob, deflated
-        )
+        answer = yield from reconcile.proof(self.root, self.ledger, head)
+        return answer._replace(head={**answer.head, "pending": len(self._pending)})

@@ -26,6 +26,8 @@ from .wire import Frame, pack, raw, text
 
 GENERATION_SECONDS = 60.0
 MARKER_CHECK_SECONDS = 1.0
+SLACK_NS = 2_000_000_000
+"""How much later than a file's ctime an event of it may be read, or a coarse ctime tick: never so much."""
 
 SERVICE_PROCESSES = {
     "dovecot": (b"imap", b"pop3", b"lmtp", b"dovecot-lda", b"imap-hibernate", b"managesieve", b"imap-urlauth-worker"),
@@ -68,12 +70,13 @@ class Source:
         self._audited = False
         self._next_poll = 0.0
         self._auditing = True
+        self._complete = self._marked_at = 0  # see `_mark`
         self.watch = watch.choose(path, wanted)
         try:
             self.scanner = Scanner(self.root, self.log, head.get("accounts"), self._follow)
             self.offers = Offers(self.root, self.log, self.scanner, self._desk, path)
             self._check_root()
-            self.scanner.audit()
+            self._look_at_all()
         except BaseException:
             self.watch.close()
             raise
@@ -151,7 +154,7 @@ class Source:
                 self.watch = watch.Polling(self._degraded)
             if hint.what in ("overflow", "gone"):
                 self._checked_at = 0.0
-                self.scanner.audit()
+                self._look_at_all()
                 self._auditing = True
                 continue
             service = hint.process if hint.process in self._services else None
@@ -163,11 +166,14 @@ class Source:
 
     def background(self) -> Optional[float]:
         """One piece of following; the seconds until the next (0: at once)."""
+        asked_at = time.time_ns()
         self._take(self.watch.read())
         now = time.monotonic()
         if self.watch.fileno() is None and self._audited and now >= self._next_poll:
             self._next_poll = now + watch.INTERVAL
-            self.scanner.audit()
+            self._look_at_all()
+        elif self.watch.fileno() is not None:
+            self._mark(asked_at)
         delay = self.scanner.step()
         if delay == 0.0:
             return 0.0
@@ -177,6 +183,7 @@ class Source:
             self.scanner.agenda.surveying = False
             self.log.begin()
             self.log.meta.set(scanned=1)
+        self._settle()
         if self.log.uncommitted:
             self.log.commit()
         if self.log.head != self._told:
@@ -185,6 +192,26 @@ class Source:
         if self.watch.fileno() is None:
             delay = min(watch.INTERVAL if delay is None else delay, max(0.001, self._next_poll - now))
         return delay
+
+    def _look_at_all(self) -> None:
+        """Begin an audit."""
+        asked_at = time.time_ns()
+        self.scanner.audit()
+        self._marked_at = 0
+        self._mark(asked_at)
+
+    def _mark(self, asked_at: int) -> None:
+        """Whatever changed before `asked_at` (ns, this host's clock) waits to be looked at now. So when all that waits
+        has been looked at, every change up to then that still shows is in the log. A clock set back takes this back."""
+        self._settle()
+        if not self._marked_at:
+            self._marked_at = asked_at
+            self.scanner.agenda.mark()
+
+    def _settle(self) -> None:
+        if self._marked_at and self.scanner.agenda.passed and self._audited and not self._auditing:
+            self._complete = 0 if self.scanner.unread else self._marked_at - SLACK_NS
+            self._marked_at = 0
 
     # --- verbs ------------------------------------------------------------------------
 
@@ -243,6 +270,8 @@ class Source:
             "epoch": self.marker.epoch,
             "whole": self._audited and not self._auditing,
         }
+        if not answer.head["more"]:
+            extra["complete"] = self._complete
         if unfinished:
             extra["messages"] = self.scanner.tree.totals()[2]
         return answer._replace(head={**answer.head, **extra})
@@ -257,7 +286,7 @@ class Source:
 
         With `survey`, a first scan is answered when every directory is known and goes on by itself.
         """
-        self.scanner.audit()
+        self._look_at_all()
         self._auditing = True
         return self._audit(bool(head.get("survey")))
 

@@ -17,16 +17,24 @@ from typing import Callable, Dict, List, Optional, Set
 
 from . import beneath, names, uidlist, uidwrite
 from .beneath import NotRegular, Outside
-from .ledger import Held, Kept, Place
+from .ledger import Held, Kept, Ledger, Place
 from .log import FOLDER, MESSAGE
 from .maildir import list_directory
 from .names import UIDLIST
 from .passive import PARTS, Passive
 from .places import inode_at
+from .serve import Answer
 from .sidecar import MAX_UIDLIST, read_range
-from .wire import text
+from .wire import pack, text
 
 DIRECTORIES = (b"", b"/tmp", *PARTS)
+
+
+def listed(ledger: Ledger) -> Answer:
+    """What stands in quarantine and may come back."""
+    rows = ledger.kept("what < 2")
+    blob, deflated = pack([[k.qid, k.at, text(k.account), text(k.path), k.what, text(k.name), k.size] for k in rows])
+    return Answer({"count": len(rows)}, blob, deflated)
 
 
 def recall(passive: Passive, account: bytes, seconds: float, reason: str) -> int:

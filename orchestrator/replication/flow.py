@@ -247,6 +247,8 @@ class Flow:
         hold = self._judge(head) if head["deaths"] else {}
         keys = ("batch", "live", "dead", "items", "epoch", "users", "groups")
         ask = {key: head[key] for key in keys} | {"store": self.sink.path, "group": self._group, "hold": hold}
+        if "complete" in head:
+            ask["complete"] = head["complete"]
         need = self.sink.link.start("sink.consider", ask, offer.blob, deflated=offer.deflated)
         try:
             answer = need.result(PATIENCE)

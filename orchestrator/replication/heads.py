@@ -42,6 +42,10 @@ _SINK = {
     "counted": [(str, int)], "sidecars_wait": int, "problems": [str],
 }  # fmt: skip
 _AGAIN = [(int, str, bool)]
+_CUT = {
+    "epoch": int, "place": str, "messages": int, "waiting": int, "operation": str, "at": float,
+    "source_complete": Maybe(int), "source_watermark": Maybe(float),
+}  # fmt: skip
 
 SHAPES: dict[str, Any] = {
     "store.look": {"marker": Maybe({**_MARKER, "pair": str, "role": str}), "empty": bool, "maildir": bool},
@@ -70,6 +74,19 @@ SHAPES: dict[str, Any] = {
              "durable_ns": int},
     "lines": [(str, str, int, int, str, str, [(str, int, str, str, str)])],
     "quarantine": [(int, float, str, str, int, str, int)],
+    "sink.cut": {"cut": _CUT},
+    "store.cuts": {"cuts": [_CUT]},
+    "store.differences": {"next": Maybe(str)},
+    "store.differences messages": {"next": Maybe((str, str)), "keywords": {str: {str: str}}, "moving": [str]},
+    "store.aside": {"aside": int, "missing": [(str, str)], "changed": [(str, str)]},
+    "store.read_aside": {"size": int, "mtime": int},
+    "store.drop_aside": {"dropped": int, "kept": [(str, str)], "left": int},
+    "store.apply": {"words": [str]},
+    "cut folders": [(str, str, int, str, int)],
+    "cut placements": [(str, str, int, str, int, int, int, int)],
+    "cut kept": [(str, str, str, float)],
+    "standing folders": [(str, str, int, str, int, int, bool)],
+    "standing messages": [(str, str, int, str, int, int, int, int, int)],
 }  # fmt: skip
 """What is relied upon, by verb; where a verb has several answers, by verb and a word."""
 

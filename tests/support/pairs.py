@@ -231,7 +231,7 @@ class ThreadAgent:
         self._thread.start()
 
     def _run(self) -> None:
-        agent = Agent(self._desk, self._state, None, ["replication"])
+        agent = Agent(self._desk, self._state, None, ["replication", "services"])
         try:
             self._desk.run()
         except Exception as error:  # noqa: BLE001 - told by `end`

@@ -14,6 +14,7 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path.insert(0, sys.argv.pop(1))
 
+from orchestrator.agent import PROTOCOL  # noqa: E402, RUF100
 from orchestrator.agent.lanes import LaneListener, lend  # noqa: E402, RUF100
 from orchestrator.agent.wire import Decoder, Frame, Kind, encode  # noqa: E402, RUF100
 
@@ -88,7 +89,7 @@ def answer(frame: Frame, arguments: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     if arguments[-2:-1] == ["lane"]:
         return lend(arguments)
-    protocol = int(arguments[0]) if arguments and arguments[0].isdigit() else 1
+    protocol = int(arguments[0]) if arguments and arguments[0].isdigit() else PROTOCOL
     write(Frame(Kind.HELLO, 0, {"agent": "toy", "protocol": protocol}))
     decoder, mute = Decoder(), False
     while data := os.read(0, 1 << 20):

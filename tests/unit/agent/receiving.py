@@ -69,7 +69,7 @@ class Receiving:
         for name, body in messages.items():
             base, _, info = name.partition(":")
             inode = 1_000 + sum(map(ord, base))
-            rows.append([base, sub, f":{info}" if info else "", inode, len(body), mtime, 0o600, 0, 0, None])
+            rows.append([base, sub, f":{info}" if info else "", inode, len(body), mtime, 0o600, 0, 0, None, 7])
         self.live += 1
         head = {
             "batch": number, "items": len(rows), "live": self.live, "dead": self.live, "epoch": 1, "group": group,

@@ -77,3 +77,26 @@ def test_only_folders_that_never_hold_still_hold_it_up() -> None:
     assert state(agenda) == (False, False, False), "the other may yet hold still"
     agenda.add(other)
     assert state(agenda) == (True, False, False)
+
+
+def has_passed(agenda: Agenda) -> bool:
+    return agenda.passed
+
+
+def test_a_mark_has_passed_when_all_that_waited_and_what_came_of_it_was_looked_at() -> None:
+    agenda = Agenda(surveying=False)
+    one, two, three = folder(1), folder(2), folder(3)
+    assert has_passed(agenda)
+    agenda.add(one)
+    agenda.mark()
+    agenda.add(two)  # came later, and is nothing of the mark's
+    assert not has_passed(agenda)
+    agenda.take(0.0)
+    agenda.looking = True
+    agenda.add(three, due=5.0)  # came of the look
+    agenda.looking = False
+    assert not has_passed(agenda)
+    agenda.take(1.0)
+    assert not has_passed(agenda)
+    agenda.take(6.0)
+    assert has_passed(agenda)

@@ -51,3 +51,16 @@ def test_an_index_that_cant_be_used_is_put_aside_and_made_anew(tmp_path: Path, s
     assert db.execute("SELECT count(*) FROM thing").fetchone() == (0,)
     db.close()
     assert list(tmp_path.glob("index.sqlite.unusable-*"))
+
+
+def test_an_index_of_an_older_version_is_taken_along(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.sqlite")
+    db = open_index(path, SCHEMA, 1)
+    db.execute("INSERT INTO thing VALUES (1)")
+    db.close()
+    steps = ("ALTER TABLE thing ADD COLUMN y INTEGER NOT NULL DEFAULT 0", "ALTER TABLE thing ADD COLUMN z INTEGER")
+    for version, row in ((2, (1, 0)), (3, (1, 0, None))):
+        db = open_index(path, SCHEMA, version, steps[: version - 1])
+        assert db.execute("SELECT * FROM thing").fetchall() == [row]
+        db.close()
+    assert list(tmp_path.glob("*unusable*")) == []

@@ -32,7 +32,7 @@ def removed(log: Log, base: bytes, what: int = MESSAGE) -> Removal:
 @pytest.mark.issue("2.5 change log")
 def test_a_cursor_lacks_what_changed_after_it_once_and_in_order(log: Log) -> None:
     first, second = placed(log, b"a"), placed(log, b"b")
-    log.rename_placements([(1, b":2,S", log.tick(), 1, b"a")])
+    log.rename_placements([(1, b":2,S", 50, log.tick(), 1, b"a")])
     assert [row.base for row in log.placements_after(0, 10)] == [b"b", b"a"]
     assert [row.info for row in log.placements_after(second.seq, 10)] == [b":2,S"]
     assert log.placements_after(0, 1) == [second]

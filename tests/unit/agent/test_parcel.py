@@ -42,7 +42,7 @@ _JSON = st.recursive(
 )
 _SMALL = st.integers(-1, 4)
 _FOLDER = st.tuples(_SMALL, _LEAF, _LEAF, st.booleans(), _SMALL, _SMALL, _SMALL).map(list)
-_MESSAGE = st.tuples(_LEAF, _SMALL, _LEAF, *[_SMALL] * 6, st.none() | _SMALL).map(list)
+_MESSAGE = st.tuples(_LEAF, _SMALL, _LEAF, *[_SMALL] * 6, st.none() | _SMALL, _SMALL).map(list)
 _REMOVAL = st.tuples(_SMALL, _SMALL, _LEAF, st.booleans(), st.booleans(), _LEAF).map(list)
 _LIKE = st.fixed_dictionaries(
     {},

@@ -439,11 +439,11 @@ def test_what_was_looked_up_is_forgotten_when_no_batch_needs_it(receiving: Recei
     passive = receiving.sink.passive
     receiving.copy(1, {"1.host:2,": b"one"})
     assert passive._known == {}
-    blob, deflated = pack({"folders": FOLDERS, "placements": [[ANN, [["1.host", 1, "", 1, 1, 1, 0o600, 0, 0, None]]]]})
+    placements = [[ANN, [["1.host", 1, "", 1, 1, 1, 0o600, 0, 0, None, 7]]]]
+    blob, deflated = pack({"folders": FOLDERS, "placements": placements})
     answer = receiving.sink.plan({"items": 1}, Frame(Kind.REQUEST, 1, {}, blob, deflated))
     assert answer.head["tally"]["messages"] == 1
     assert passive._known == {}
-    assert passive.held(receiving.sink.ledger.by_fid[ANN], b"1.host") == Held(
-        1, b":2,", 1_000 + sum(b"1.host"), 3, 5, 2
-    )
+    held = Held(1, b":2,", 1_000 + sum(b"1.host"), 3, 5, 2, 7)
+    assert passive.held(receiving.sink.ledger.by_fid[ANN], b"1.host") == held
     receiving.sink.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent import PROTOCOL
 from orchestrator.agent.wire import Frame, Kind, encode
 from orchestrator.errors import AgentFault, HostUnreachable, LinkLost, StillRunning
 from orchestrator.remote.host import Conversation
@@ -213,4 +214,4 @@ def _frame(kind: Kind, number: int) -> bytes:
 
 
 def _hello() -> bytes:
-    return encode(Frame(Kind.HELLO, 0, {"agent": "test", "protocol": 1}))
+    return encode(Frame(Kind.HELLO, 0, {"agent": "test", "protocol": PROTOCOL}))
