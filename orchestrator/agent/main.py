@@ -3,8 +3,9 @@
     python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication]
 
 Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
-replication verbs on these stores, and with `services` looking at the mail services and moving
-addresses, whatever the controller asks for. There is no verb that starts a command of the controller's choice.
+replication verbs on these stores, and with `services` looking at the mail services, moving
+addresses and letters, whatever the controller asks for. There is no verb that starts a command of the controller's
+choice.
 
 Invariant: a store that isn't in `--stores` is never opened; a request that is refused says so
 on standard error too, where sshd's and systemd's logs find it.
@@ -98,6 +99,7 @@ class Agent:
             "observe": self._observe,
             "address": self._address,
             "guard": self._guard,
+            "queue": self._queue,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -134,6 +136,12 @@ class Agent:
         self._of_services("ask the guard, nor order it anything")
         asked: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.guardtalk").asked  # late, as above
         return asked(head)
+
+    def _queue(self, head: Dict[str, Any], frame: Frame) -> Work:
+        self._of_services("look at queues, nor move letters")
+        late = import_module(f"{__package__}.mailqueue")  # as above
+        asked: Callable[[Dict[str, Any], Frame], Work] = late.asked
+        return asked(head, frame)
 
     def _of_services(self, what: str) -> None:
         """Raises Fault for a key that replicates only."""

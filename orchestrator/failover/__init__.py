@@ -1,0 +1,1 @@
+"""The journeys: switchover, failover, rejoin and failback, decided purely and carried out step by step."""
