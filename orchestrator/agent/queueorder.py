@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Dict, Generator, List, Optional
 
-from . import guardtalk, queuefile
+from . import guardtalk, queuefile, settings
 from .serve import Fault, args
 
 MOST = 10_000
@@ -33,13 +33,13 @@ def ids(head: Dict[str, Any]) -> List[str]:
     return list(dict.fromkeys(said))
 
 
-def known(guard: str, undoing: bool) -> Generator[Optional[float], None, int]:
+def known(guard: str, undoing: bool, run: str = settings.RUN) -> Generator[Optional[float], None, int]:
     """The epoch that this host's guard knows of, 0 where the file `guard` isn't there. Raises Fault: unguarded, and
     stale where something is to be undone after the tombstone.
     """
     if not os.path.exists(guard):
         return 0
-    told = (yield from guardtalk.asked({"order": {"verb": "status"}})).head
+    told = (yield from guardtalk.asked({"order": {"verb": "status"}}, run)).head
     if undoing and int(told["tombstone"]) > int(told["epoch"]):
         raise Fault("stale", "this host has given its place away for good", "Go on with the journey; don't undo it.")
     return max(int(told["epoch"]), int(told["later"] or 0))

@@ -93,7 +93,7 @@ def lay(spool: Spool, ledger: QueueLedger, head: Dict[str, Any], frame: Frame) -
         spool.settle({HOLD.encode()})
         fresh = [row._replace(local=_free(spool, row)) for row in fresh]
         ledger.put(fresh)
-        ledger.put([_named(spool, ledger, row) for row in fresh])
+        _settled(spool, ledger, fresh)
     told["laid"] += [row.id for row in fresh]
     return Answer(told)
 
@@ -175,8 +175,8 @@ def _finished(spool: Spool, ledger: QueueLedger, source: str, piece: Piece) -> O
 
 def _settled(spool: Spool, ledger: QueueLedger, rows: List[Laid]) -> List[Laid]:
     """The same rows; what was being laid is laid now."""
-    laying = [row for row in rows if row.state == LAYING]
-    now = {row[:3]: _named(spool, ledger, row) for row in laying}
+    now = {row[:3]: _named(spool, ledger, row) for row in rows if row.state == LAYING}
+    spool.settle({HOLD.encode(), *(spool.folder(HOLD, row.local) for row in now.values())})
     ledger.put(list(now.values()))
     return [now.get(row[:3], row) for row in rows]
 
@@ -188,7 +188,7 @@ def _free(spool: Spool, row: Laid) -> str:
 
 
 def _named(spool: Spool, ledger: QueueLedger, row: Laid) -> Laid:
-    """Have a letter take its queue id, durably, its logs first; also when it has done so before."""
+    """Have a letter take its queue id, its logs first; also when it has done so before. `_settled` makes it durable."""
     here, name = spool.root.held(HOLD.encode()), _ours(row.id, row.arrived)
     try:
         if name in beneath.entries(here):
@@ -200,7 +200,6 @@ def _named(spool: Spool, ledger: QueueLedger, row: Laid) -> Laid:
             beneath.rename(here, name, spool.ready_folder(HOLD, row.local), row.local.encode())
     finally:
         os.close(here)
-    spool.settle({HOLD.encode(), spool.folder(HOLD, row.local)})
     return row._replace(state=LAID, logs="{}")
 
 

@@ -47,7 +47,8 @@ for step in steps:
         ids = queueplan.to_release(rows, "primary", operation)
         told["release"], _ = ends.takes({"do": "release", "source": "primary", "ids": ids, **whose}, b"")
     elif step == "drop":
-        told["drop"], _ = ends.gives({"do": "drop", "confirmed": queueplan.to_drop(there, rows, "primary"), **whose}, b"")
+        confirmed = queueplan.to_drop(there, rows, "primary")
+        told["drop"], _ = ends.gives({"do": "drop", "confirmed": confirmed, **whose}, b"")
 print(json.dumps(told))
 for link in links.values():
     link.close()
