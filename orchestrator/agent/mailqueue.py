@@ -33,8 +33,8 @@ def asked(head: Dict[str, Any], frame: Frame, guard: str = settings.FILE) -> Gen
     """The head: `do`, and `instance`, a configuration directory, "" for the first. `guard`: its file says there is one.
 
     list {after}: {"letters": [[id, queue, arrived, size, inode, ctime, whole, held, operation]], "more", "runs",
-        "instances", "senders": {id: [sender, recipients that are left]} or null}; `held`: "", or if on hold us, laid,
-        or site
+        "instances", "senders": {id: [sender, recipients that are left]} or null}; `held`: "", or if on hold us,
+        holding (`hold` was cut off: ask it again), laid, site
     hold {ids}: {"held", "missing", "unfit", "site": [ids]}; `site`: the site's own
     read {want: [[id, offset]]}: {"pieces": [piece]} and their bytes; what `received.lay` takes
     drop {confirmed: {id: digest}}: {"dropped", "missing", "differs": [ids]}
@@ -65,8 +65,7 @@ def asked(head: Dict[str, Any], frame: Frame, guard: str = settings.FILE) -> Gen
 def _listed(spool: Spool, ledger: QueueLedger, head: Dict[str, Any], _: Frame) -> Answer:
     (after,) = args(head, after=str)
     given = ledger.held("state<>?", (DROPPED,))
-    # One that isn't noted as held yet belongs to no operation: `hold` has to be asked again, and finds it there.
-    ours = {row.key: ("us", row.operation if row.state == HELD else "") for row in given}
+    ours = {row.key: ("us" if row.state == HELD else "holding", row.operation) for row in given}
     ours.update({row.key: ("laid", row.operation) for row in ledger.laid("state IN ('laying','laid','releasing')")})
     found = sorted((each for each in spool.look() if each.name > after), key=lambda each: each.name)
     letters = []
@@ -169,7 +168,8 @@ def _unhold(spool: Spool, ledger: QueueLedger, head: Dict[str, Any], _: Frame) -
     names = [on_hold[row.key].name for row in rows if row.key in on_hold]
     spool.let_go(names)
     _none_left(spool, rows)
-    ledger.forget_held(rows)
+    cut_off = ledger.held("operation=? AND state=?", (whose, HOLDING))
+    ledger.forget_held([*rows, *(row for row in cut_off if row.key not in on_hold)])
     missing = sorted(wanted - {row.id for row in rows})
     return Answer({"released": names, "missing": missing})
 

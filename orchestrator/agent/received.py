@@ -176,7 +176,7 @@ def _finished(spool: Spool, ledger: QueueLedger, source: str, piece: Piece) -> O
 def _settled(spool: Spool, ledger: QueueLedger, rows: List[Laid]) -> List[Laid]:
     """The same rows; what was being laid is laid now."""
     now = {row[:3]: _named(spool, ledger, row) for row in rows if row.state == LAYING}
-    spool.settle({HOLD.encode(), *(spool.folder(HOLD, row.local) for row in now.values())})
+    spool.settle({folder for row in now.values() for folder in (HOLD.encode(), spool.folder(HOLD, row.local))})
     ledger.put(list(now.values()))
     return [now.get(row[:3], row) for row in rows]
 
@@ -191,7 +191,7 @@ def _named(spool: Spool, ledger: QueueLedger, row: Laid) -> Laid:
     """Have a letter take its queue id, its logs first; also when it has done so before. `_settled` makes it durable."""
     here, name = spool.root.held(HOLD.encode()), _ours(row.id, row.arrived)
     try:
-        if name in beneath.entries(here):
+        if spool.has(here, name):
             if spool.taken(row.local, QUEUES):
                 row = row._replace(local=_free(spool, row))
                 ledger.put([row])

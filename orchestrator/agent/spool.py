@@ -145,11 +145,20 @@ class Spool:
         """Whether any queue or log has this name."""
         for queue in among:
             try:
-                beneath.stat(self.root.open_dir(self.folder(queue, queue_id)), queue_id.encode())
-                return True
+                if self.has(self.root.open_dir(self.folder(queue, queue_id)), queue_id.encode()):
+                    return True
             except FileNotFoundError:
                 continue
         return False
+
+    @staticmethod
+    def has(folder: int, name: bytes) -> bool:
+        """Whether this stands in an open directory, be it a link."""
+        try:
+            beneath.stat(folder, name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def folder(self, queue: str, queue_id: str) -> bytes:
         return queuefile.folder(queue, queue_id, self._hashed, self._depth).encode()
@@ -247,10 +256,9 @@ class Spool:
     def is_out(self, name: str) -> bool:
         """Whether `take_out` has moved this."""
         try:
-            beneath.stat(self.root.open_dir(RECLAIM), name.encode())
+            return self.has(self.root.open_dir(RECLAIM), name.encode())
         except FileNotFoundError:
             return False
-        return True
 
     def sweep(self, older: float = KEPT) -> int:
         """Remove what has lain in `reclaim` for so many seconds; how many files that were."""

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 WITHOUT = ("maildrop", "corrupt")
 """Queues whose letters stay: pickup takes the ones when Postfix runs, a person looks at the others."""
+_OURS = ("us", "holding")
 _UNRELEASED = ("laying", "laid", "releasing")
 
 
 class Letter(NamedTuple):
     """A queue file as its host lists it. `arrived`: microseconds since 1970, None where it doesn't say; `held`: on hold
-    by `us` (for `operation`), by the `site`, or `laid` here and not released; else empty.
+    by `us` (for `operation`; `holding` when that was cut off), by the `site`, or `laid` here and not released; else
+    empty.
     """
 
     id: str
@@ -91,7 +93,7 @@ def _stays(letter: Letter) -> str:
         return "it isn't whole"
     if letter.held == "laid":
         return "it came from the other host, and isn't released yet"
-    return "the site itself has it on hold" if letter.queue == "hold" and letter.held != "us" else ""
+    return "the site itself has it on hold" if letter.queue == "hold" and letter.held not in _OURS else ""
 
 
 def _is_other(row: Laid, operation: str) -> bool:
@@ -112,14 +114,14 @@ def to_lift(rows: Iterable[Laid], source: str, operation: str) -> list[str]:
 def to_drop(there: Iterable[Letter], rows: Iterable[Laid], source: str) -> dict[str, str]:
     """By id the digests of letters that the receiver has let go, so that the sender's copies may be taken out."""
     known = _known(rows, source)
-    pairs = [(letter, known.get((letter.id, letter.arrived))) for letter in there if letter.held == "us"]
+    pairs = [(letter, known.get((letter.id, letter.arrived))) for letter in there if letter.held in _OURS]
     return {letter.id: row.digest for letter, row in pairs if row is not None and row.state == "released"}
 
 
 def to_unhold(there: Iterable[Letter], rows: Iterable[Laid], source: str, operation: str) -> list[str]:
     """What the sender may go on with itself: what this operation put on hold, and the receiver hasn't."""
     known = _known(rows, source)
-    pairs = [(letter, known.get((letter.id, letter.arrived))) for letter in there if letter.held == "us"]
+    pairs = [(letter, known.get((letter.id, letter.arrived))) for letter in there if letter.held in _OURS]
     return [each.id for each, row in pairs if each.operation == operation and (row is None or row.state == "lifted")]
 
 

@@ -15,7 +15,7 @@ from orchestrator.failover.queueplan import Laid, Letter
 pytestmark = pytest.mark.issue("5.2 queue moved as held files by explicit list")
 IDS = [f"{number:05X}{number:X}" for number in range(8)]
 QUEUES = st.sampled_from(["incoming", "active", "deferred", "hold", "maildrop", "corrupt"])
-HELD = st.sampled_from(["us", "site", "laid"])
+HELD = st.sampled_from(["us", "holding", "site", "laid"])
 STATES = st.sampled_from(["laying", "laid", "releasing", "released", "lifted", "left"])
 OPERATIONS = st.sampled_from(["one", "two"])
 
@@ -26,7 +26,7 @@ def letters(draw: st.DrawFn) -> list[Letter]:
     for name in draw(st.lists(st.sampled_from(IDS), unique=True)):
         queue = draw(QUEUES)
         held = draw(HELD) if queue == "hold" else ""
-        whose = draw(OPERATIONS) if held == "us" else ""
+        whose = draw(OPERATIONS) if held in ("us", "holding") else ""
         found.append(Letter(name, queue, draw(st.sampled_from([None, 1, 2])), held, whose, draw(st.booleans())))
     return found
 
@@ -54,7 +54,9 @@ def test_what_the_receiver_had_for_good_is_never_carried_and_the_sites_own_is_in
     own = {each.id for each in there if each.queue == "hold" and each.held == "site"}
     assert not acts & own and own <= plan.stays.keys()
     assert not {*plan.hold, *plan.carry} & plan.stays.keys()
-    assert {*plan.hold, *plan.carry, *plan.stays} | {each.id for each in there if each.held == "us"} == by_id.keys()
+    assert {*plan.hold, *plan.carry, *plan.stays} | {
+        each.id for each in there if each.held in ("us", "holding")
+    } == by_id.keys()
 
 
 @given(letters(), rows())
