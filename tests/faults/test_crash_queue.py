@@ -19,7 +19,7 @@ from tests.support.spools import GIVES, SPOOL, TAKES, Spools
 pytestmark = [pytest.mark.lab, pytest.mark.issue("5.2 queue: a crash before and after every act of its move")]
 DELIVERABLE = ("incoming", "active", "deferred")
 Live = Callable[[Spools, Crash], list[str]]
-FEW = 12
+FEW = 8
 """Crashes in an ordinary run: each costs some seconds."""
 MOVE, UNDO = ("move", "release", "drop"), ("move", "lift", "unhold")
 LOG = f"{SPOOL[GIVES]}/bounce"
@@ -96,7 +96,7 @@ def test_a_queues_move_may_die_at_any_act(spools: Spools, live: Live) -> None:
     kinds = Counter(acts)
     assert {"commit", "open", "write", "rename", "fsync", "run"} <= kinds.keys()
     seed = seeds.drawn("crash_queue")
-    every = chosen(acts, seed)
+    every = chosen(acts, seed) + [Crash(at, "half") for at, what in enumerate(acts) if what == "run"]
     crashes = every if ALL or len(every) <= FEW else random.Random(seed).sample(every, FEW)
     print(f"{len(acts)} acts {dict(kinds)}, {len(crashes)} crashes")
     failed = failures(crashes, acts, lambda crash: live(spools, crash))
