@@ -4,8 +4,8 @@
 
 Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
 replication verbs on these stores, and with `services` looking at the mail services, stopping and
-starting them as their guard allows, and moving addresses, whatever the controller asks for. There
-is no verb that starts a command of the controller's choice.
+starting them as their guard allows, and moving addresses and letters, whatever the controller asks
+for. There is no verb that starts a command of the controller's choice.
 
 Invariant: a store that isn't in `--stores` is never opened; a request that is refused says so
 on standard error too, where sshd's and systemd's logs find it.
@@ -110,6 +110,7 @@ class Agent:
             "address": self._address,
             "guard": self._guard,
             "services": self._services,
+            "queue": self._queue,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -171,6 +172,12 @@ class Agent:
         self._of_services("stop mail services, nor start them")
         done: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.services").done  # late, as above
         return done(head)
+
+    def _queue(self, head: Dict[str, Any], frame: Frame) -> Work:
+        self._of_services("look at queues, nor move letters")
+        late = import_module(f"{__package__}.mailqueue")  # as above
+        asked: Callable[[Dict[str, Any], Frame], Work] = late.asked
+        return asked(head, frame)
 
     def _of_services(self, what: str) -> None:
         """Raises Fault for a key that replicates only."""

@@ -70,7 +70,7 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
         raise Fault("bad-request", str(error), "Name the active's fixed address.") from error
     record = _load(state) or {"instances": {}, "boot": boot_id(), "reloaded": None}
     told: List[str] = []
-    for directory in _instances():
+    for directory in instances():
         _refuse_to_hold(directory)
         told += _note(record["instances"], directory, active)
     if not told and (proof := _held(state, record)).state == DONE and proof.to == active:
@@ -79,7 +79,7 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
     _save(state, {**record, "boot": boot_id(), "reloaded": None})
     for directory, kept in record["instances"].items():
         if _explicit(directory) != kept["now"]:
-            _postconf(directory, "-e", *(f"{name}={value}" for name, value in kept["now"].items()))
+            postconf(directory, "-e", *(f"{name}={value}" for name, value in kept["now"].items()))
         kept["left"] = _digest(_main_cf(directory))
     since = time.clock_gettime(time.CLOCK_BOOTTIME)
     _reload(record["instances"])
@@ -172,9 +172,9 @@ def _put_back(directory: str, kept: Dict[str, Any], names: Sequence[str]) -> Lis
             told.append(f"{path}: {name} = {_said(found.get(name))} is left as it is; it was {_said(value)}")
     again = {name: kept["old"][name] for name in ours if kept["old"][name] is not None}
     if again:
-        _postconf(directory, "-e", *(f"{name}={value}" for name, value in again.items()))
+        postconf(directory, "-e", *(f"{name}={value}" for name, value in again.items()))
     if unset := [name for name in ours if kept["old"][name] is None]:
-        _postconf(directory, "-X", *unset)
+        postconf(directory, "-X", *unset)
     now = _explicit(directory)
     if wrong := [name for name in ours if now.get(name) != kept["old"][name]]:
         raise Fault("postfix", f"{path} doesn't take back {', '.join(wrong)}", "Look at it, and put them back by hand.")
@@ -192,7 +192,7 @@ def _refuse_to_hold(directory: str) -> None:
             f"{directory}: a service has its own value, which main.cf can't change: {'; '.join(clash)}",
             "Move these options from master.cf to main.cf.",
         )
-    lines = _postconf(directory, "-M", *holding.NEEDED).splitlines()
+    lines = postconf(directory, "-M", *holding.NEEDED).splitlines()
     there = {"/".join(line.split()[:2]) for line in lines if line.strip()}
     if missing := [name for name in holding.NEEDED if name not in there]:
         raise Fault("no-service", f"{directory}/master.cf has no {', '.join(missing)}", "Add it as Postfix ships it.")
@@ -202,7 +202,7 @@ def _refuse_to_hold(directory: str) -> None:
 
 
 def _held(state: str, record: Optional[Dict[str, Any]]) -> Proof:
-    read = {directory: _values(directory) for directory in _instances()}
+    read = {directory: _values(directory) for directory in instances()}
     judged = {directory: holding.judge(values, _overrides(directory)) for directory, values in read.items()}
     why = [f"{directory}: {reason}" for directory, each in judged.items() for reason in each.against]
     ways = {each.to for each in judged.values()}
@@ -215,7 +215,7 @@ def _held(state: str, record: Optional[Dict[str, Any]]) -> Proof:
 
 def _lingering(directory: str, record: Optional[Dict[str, Any]], values: Dict[str, str]) -> List[str]:
     """Which processes of a Postfix that runs may still go by what main.cf said before."""
-    first = _first_process(directory)
+    first = first_process(directory)
     if first is None:
         return []
     if record is None:
@@ -233,11 +233,11 @@ def _lingering(directory: str, record: Optional[Dict[str, Any]], values: Dict[st
     return [f"{directory}: {name}[{pid}] still goes by the old values" for pid, name, _, _ in older]
 
 
-def _first_process(directory: str) -> Optional[int]:
+def first_process(directory: str) -> Optional[int]:
     """Postfix's first process, the parent of all others; None when it doesn't run."""
     if _done(["postfix", "-c", directory, "status"]).returncode:
         return None
-    queue = _postconf(directory, "-h", "-x", "queue_directory").strip()
+    queue = postconf(directory, "-h", "-x", "queue_directory").strip()
     try:
         with open(os.path.join(queue, "pid", "master.pid"), encoding="ascii") as file:
             return int(file.read())
@@ -262,56 +262,61 @@ def _processes() -> List["tuple[int, str, int, int]"]:
 # --- Postfix's commands -----------------------------------------------------------------------------------------------
 
 
-def _done(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def _done(argv: Sequence[str], said: str = "") -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(argv, env=_ENVIRONMENT, capture_output=True, text=True, timeout=WITHIN, check=False)
+        return subprocess.run(
+            argv, env=_ENVIRONMENT, input=said, capture_output=True, text=True, timeout=WITHIN, check=False
+        )
     except FileNotFoundError as error:
         raise Fault("no-postfix", f"this host has no {argv[0]}", "Install Postfix, or correct mm_services.") from error
     except subprocess.TimeoutExpired as error:
         raise Fault("postfix", f"{argv[0]} didn't end within {WITHIN:g} s", "Look at Postfix's log.") from error
 
 
-def _run(argv: Sequence[str]) -> str:
-    done = _done(argv)
+def run(argv: Sequence[str], said: str = "") -> str:
+    """What one of Postfix's commands writes; `said` is its standard input. Raises Fault: no-postfix, postfix."""
+    done = _done(argv, said)
     if done.returncode:
         raise Fault("postfix", f"{' '.join(argv[:4])}: {done.stderr.strip()[-500:]}", "Mend it, then try again.")
     return done.stdout
 
 
-def _postconf(directory: str, *words: str) -> str:
-    return _run(["postconf", "-c", directory, *words])
+def postconf(directory: str, *words: str) -> str:
+    """What postconf(1) writes of an instance. Raises as `run`."""
+    return run(["postconf", "-c", directory, *words])
 
 
-def _instances() -> List[str]:
+def instances() -> List[str]:
     """Configuration directories, the first instance's first; those that are switched off are left out."""
-    first = _run(["postconf", "-h", "config_directory"]).strip()
-    rows = [line.split() for line in _run(["postmulti", "-l"]).splitlines()]
+    first = run(["postconf", "-h", "config_directory"]).strip()
+    rows = [line.split() for line in run(["postmulti", "-l"]).splitlines()]
     return [first, *(row[3] for row in rows if len(row) == 4 and row[2] == "y" and row[3] != first)]
 
 
 def _values(directory: str) -> Dict[str, str]:
     """The values in effect, of those parameters that this Postfix knows."""
-    return _parsed(_postconf(directory, "-x", *holding.NAMES, *holding.READ))
+    return parsed(postconf(directory, "-x", *holding.NAMES, *holding.READ))
 
 
 def _explicit(directory: str) -> Dict[str, str]:
     """What main.cf itself says of them."""
-    return _parsed(_postconf(directory, "-n", *holding.NAMES))
+    return parsed(postconf(directory, "-n", *holding.NAMES))
 
 
 def _overrides(directory: str) -> Dict[str, str]:
-    return _parsed(_postconf(directory, "-P"))
+    return parsed(postconf(directory, "-P"))
 
 
-def _parsed(text: str) -> Dict[str, str]:
+def parsed(text: str) -> Dict[str, str]:
+    """The values by name of what postconf(1) wrote."""
     rows = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {name.strip(): value.strip() for name, _, value in rows}
 
 
 def _reload(directories: Dict[str, Any]) -> None:
     for directory in directories:
-        if _first_process(directory) is not None:
-            _run(["postfix", "-c", directory, "reload"])
+        if first_process(directory) is not None:
+            run(["postfix", "-c", directory, "reload"])
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The journeys: what is done in which order, and how far it has come."""
+"""The journeys: switchover, failover, rejoin and failback, decided purely and carried out step by step."""

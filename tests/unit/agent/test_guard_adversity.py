@@ -187,13 +187,13 @@ def test_hands_survive_what_nobody_expected(monkeypatch: pytest.MonkeyPatch, tmp
     calls = []
     values = dict.fromkeys(posture.holding.NAMES, "")
     values = {**posture.holding.wanted({}, "10.0.0.2"), **{}}
-    monkeypatch.setattr(posture, "_instances", lambda: ["/etc/postfix"])
+    monkeypatch.setattr(posture, "instances", lambda: ["/etc/postfix"])
     monkeypatch.setattr(posture, "_refuse_to_hold", lambda d: None)
     monkeypatch.setattr(posture, "_values", lambda d: dict(values))
     monkeypatch.setattr(posture, "_explicit", lambda d: dict(values))
     monkeypatch.setattr(posture, "_overrides", lambda d: {})
     monkeypatch.setattr(posture, "_main_cf", lambda d: "/etc/hostname")
-    monkeypatch.setattr(posture, "_first_process", lambda d: 1)
+    monkeypatch.setattr(posture, "first_process", lambda d: 1)
     monkeypatch.setattr(posture, "_processes", lambda: [])
     real = posture.hold
 

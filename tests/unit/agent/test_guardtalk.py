@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import homes
+from orchestrator.agent import homes, queueorder
 from orchestrator.agent.guardpost import SOCKET, Post
 from orchestrator.agent.guardtalk import asked, main
 from orchestrator.agent.homes import PLAIN, Home
@@ -82,6 +82,31 @@ def test_its_status_is_passed_on(guard: str) -> None:
     told = answered({"verb": "status"}, guard)
     assert (told["pair"], told["place"], told["role"], told["epoch"]) == ("org", "witness", "witness", 0)
     assert set(told) >= {"armed", "gate", "hands", "denied", "doubted", "granted"}
+
+
+def known(guard_file: Path, run: str, undoing: bool = False) -> int:
+    work = queueorder.known(str(guard_file), undoing, run)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            epoch: int = end.value
+            return epoch
+
+
+@pytest.mark.issue("5.2 queue: an epoch that the guard knows to be over is refused")
+def test_a_queues_order_goes_by_the_epoch_of_the_guard(guard: str, tmp_path: Path) -> None:
+    answered({"verb": "begin", "operation": "op-1", "epoch": 3, "active": "primary"}, guard)
+    there = tmp_path / "guard.json"
+    assert known(there, guard) == 0, "no guard is laid down here"
+    there.touch()
+    assert known(there, guard) == known(there, guard, undoing=True) == 3
+    queueorder.current(3, 3)
+    with pytest.raises(Fault, match="epoch 2 is over"):
+        queueorder.current(2, 3)
+    with pytest.raises(Fault) as raised:
+        known(there, str(tmp_path / "nobody"))
+    assert raised.value.code == "unguarded", "a guard that is laid down and silent isn't an absent one"
 
 
 def test_an_order_is_passed_on_once_and_a_refusal_changes_nothing(guard: str) -> None:
