@@ -14,9 +14,9 @@ import time
 from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 
 from . import guardtalk, quiesce, refusal, units
+from .homes import PLAIN
 from .posture import DONE, NOT_DONE
 from .serve import Answer, Fault, args
-from .homes import PLAIN
 from .settings import SMTP, Settings, Unusable, load
 
 DRAIN = 2.0
