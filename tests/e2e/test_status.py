@@ -45,12 +45,12 @@ def passive(operator: Operator) -> dict[str, Any]:  # noqa: F811
 @pytest.mark.issue("2.6 status: never synced, one-shot only, in sync, daemon not running")
 def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None:  # noqa: F811
     told = operator.type("status")
-    assert row(told) == ["org", "stopped", "mail2", "mirror", "unknown", "unknown", "never", "-"]
+    assert row(told) == ["org", "stopped", "mail1", "mail2", "mirror", "unknown", "unknown", "never", "-"]
     nothing = "org: Nothing is known of it here: no pass was made yet, or what it saw was lost."
     assert f"No daemon runs. Start it with `mailmirror run`.\n{nothing}\n" in told
     operator.type("sync")
     told = operator.type("status")
-    assert row(told) == ["org", "stopped", "mail2", "mirror", "0 s then", "0 then", "never", "-"]
+    assert row(told) == ["org", "stopped", "mail1", "mail2", "mirror", "0 s then", "0 then", "never", "-"]
     assert re.search(
         r"org: This is as `sync` saw it last, [\d.]+ s ago \(20.*\); how it stands now isn't known\.", told
     )
@@ -59,10 +59,10 @@ def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None: 
     with daemon(operator):
         told = operator.type("status")
         cells = row(told)
-        assert cells[:6] == ["org", "live", "mail2", "mirror", "0 s", "0"] and cells[6].startswith("20")
+        assert cells[:7] == ["org", "live", "mail1", "mail2", "mirror", "0 s", "0"] and cells[7].startswith("20")
         assert len(told.splitlines()) == 2, f"all is well, so nothing more is said: {told}"
     told = operator.type("status")
-    assert row(told)[:2] == ["org", "stopped"] and row(told)[6].startswith("20"), "the proof isn't forgotten"
+    assert row(told)[:2] == ["org", "stopped"] and row(told)[7].startswith("20"), "the proof isn't forgotten"
     assert "org: This is as `run` saw it last, " in told
 
 
@@ -76,7 +76,7 @@ def test_a_link_that_is_down(operator: Operator) -> None:  # noqa: F811
         until(lambda: operator.link() == "connecting", WITHIN)
         until(lambda: "may lack more than mm_rpo allows" in operator.type("status"), WITHIN)
         told = operator.type("status")
-        assert row(told)[1:5] == ["connecting", "mail2", "mirror", "unknown"]
+        assert row(told)[1:6] == ["connecting", "mail1", "mail2", "mirror", "unknown"]
         assert re.search(r"org: There is no link now; this is as it was seen last, [\d.]+ s ago \(20", told)
         assert "org: mail1: " in told, "why there is none"
         operator.root.check(["sh", "-c", "kill -CONT $(pidof sshd)"])
@@ -97,7 +97,7 @@ def test_waiting_deletions_are_shown_and_released_by_the_command_that_is_shown(o
         path.unlink()
     operator.type("sync")
     told = operator.type("status")
-    assert row(told)[7] == "301 deletions"
+    assert row(told)[8] == "301 deletions"
     first = re.search(
         r"The mail is still on mail2\. If its deletion is meant: mailmirror (ack org \w+ --accept-loss)", told
     )
@@ -143,4 +143,4 @@ def test_a_full_disk_is_named_with_what_to_do(operator: Operator) -> None:  # no
     operator.root.check(["mount", "-o", "remount,size=8m", "/mnt"])
     operator.type("sync")
     told = operator.type("status")
-    assert "disk is full" not in told and row(told)[4] == "0 s then"
+    assert "disk is full" not in told and row(told)[5] == "0 s then"
