@@ -1,0 +1,1 @@
+"""The journeys: what is done in which order, and how far it has come."""
