@@ -13,9 +13,9 @@ HEAD = """# States of a pair
 
 Made from `orchestrator/failover/states.py` by `python -m orchestrator.failover.drawing`: change it there.
 
-A pair is in one of ten states. An event moves it as its state's table says, or leaves it where it is for the reason that
-is given. Paused, in cooldown, in tilt and queueing are flags: they hold back what would be done unasked, and never an
-order. Which step a journey is at stands in the journal.
+A pair is in one of ten states. An event moves it as its state's table says, or leaves it where it is, for the reason
+that is given. Paused, in cooldown, in tilt and queueing are flags: they hold back what would be done unasked, and never
+an order. Which step a journey is at stands in the journal.
 """
 EVERYWHERE = (Event.BOTH_CLAIM, Event.JOURNEY_OPEN)
 """Left out of the diagram: they lead to the same state from nearly everywhere."""
@@ -37,9 +37,7 @@ def _diagram() -> str:
             named += ["an order"] * any(event in STARTING for event in moves)
             lines += [f"    {state} --> {target}: {', '.join(named)}"] * bool(named)
     left_out = "; ".join(f"{_short(event)} to {TABLE[FIRST].moves[event].state}" for event in EVERYWHERE)
-    return "\n".join(
-        [*lines, "```", "", f"Not drawn, since it leads there from every state that isn't held: {left_out}.\n"]
-    )
+    return "\n".join([*lines, "```", "", f"Not drawn, since nearly every state has it: {left_out}.\n"])
 
 
 def _of(state: State) -> str:
@@ -63,7 +61,7 @@ def _short(event: Event) -> str:
 def _events() -> str:
     """Every event that isn't an order in words, and why a state stays at it where its own table leaves it out."""
     lines = ["## Events", "", "| event | is | where a state's table leaves it out, it stays because |", "|---|---|---|"]
-    for event in Event:
+    for event in (each for each in Event if each not in ORDERS or each in ELSEWHERE):
         is_ = "an order" if event in ORDERS else event.value
         lines.append(f"| {_short(event)} | {is_} | {ELSEWHERE.get(event, 'as the state says')} |")
     return "\n".join([*lines, ""])

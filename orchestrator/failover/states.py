@@ -65,7 +65,7 @@ class Event(StrEnum):
     STEP_DONE = "a step is done"
     STEP_FAILED = "a step failed"
     JOURNEY_OPEN = "the journal has an open journey"
-    JOURNEY_MISSING = "the journal has no journey"
+    JOURNEY_MISSING = "no journey was begun"
     JOURNEY_DONE = "the journey is done, both places are there"
     JOURNEY_DONE_ALONE = "the journey is done, the other place is away"
     JOURNEY_ROLLED_BACK = "the journey was rolled back"
@@ -237,7 +237,7 @@ TABLE: Mapping[State, Row] = {
         moves={
             E.BOTH_CLAIM: LOOKS[E.BOTH_CLAIM],
             E.CONTROLLER_RESTARTED: to(S.MOVING, "The conductor takes the journey up from the journal."),
-            E.JOURNEY_MISSING: to(S.HALTED, "No journal knows the journey: was an older one put back?"),
+            E.JOURNEY_MISSING: to(S.EXPOSED, "None was begun; the next look says how it stands."),
             E.JOURNEY_DONE: to(S.EXPOSED, "Done; the next look says whether a failover is ready."),
             E.JOURNEY_DONE_ALONE: to(S.ALONE, "Done; the other place is away, or has to rejoin."),
             E.JOURNEY_ROLLED_BACK: to(S.EXPOSED, "As before it; the next look says how that is."),
