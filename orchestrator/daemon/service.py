@@ -25,6 +25,7 @@ from orchestrator import __version__
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.timer import Timer
+from orchestrator.daemon.travelling import Travelling
 from orchestrator.daemon.watching import active_host, watched
 from orchestrator.errors import MailmirrorError
 from orchestrator.health.report import PairHealth
@@ -75,7 +76,8 @@ class Daemon:
         }
         self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
-        self.desk = Desk(self._followers, self.events, self._note, self.health)
+        self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
+        self.desk = Desk(self._followers, self.events, self._note, self.health, self._travelling)
         self._timer = Timer()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
 
@@ -114,6 +116,7 @@ class Daemon:
             self._timer.every(pair.audit, f"audit of {name}", partial(_audit, follower))
             self._timer.every(pair.verify, f"verification of {name}", partial(_verify, follower))
             follower.start()
+            threading.Thread(target=self._travelling.take_up, args=(name,), name=f"open {name}", daemon=True).start()
         for watch in self._watches.values():
             watch.start()
         for readying in self._readying.values():
@@ -291,6 +294,11 @@ def needs_restart(old: Mapping[str, Pair], new: Mapping[str, Pair]) -> list[str]
     told = [f"{name} was added" for name in new if name not in old]
     told += [f"{name} was removed" for name in old if name not in new]
     return told + [f"{name} was changed" for name in new if name in old and new[name] != old[name]]
+
+
+def _session(connect: Connect, pair: Pair) -> Replicates:
+    """A session of its own, for a journey: what happens in it is told by the journey."""
+    return connect(pair, lambda *_: None, bool)
 
 
 def _audit(follower: Follower) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-RELEASED, LEASE = "released", "lease"
-FENCES = ("services", "device", LEASE, "attested")
+RELEASED, SERVICES, DEVICE, LEASE, ATTESTED = "released", "services", "device", "lease", "attested"
+FENCES = (SERVICES, DEVICE, LEASE, ATTESTED)
 """The four fences of the design, by what they rest on."""
 KINDS = (RELEASED, *FENCES)
 """And the address read back as gone, from a host that may serve all the same."""

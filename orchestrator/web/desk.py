@@ -47,6 +47,16 @@ class Attends(Protocol):
         """Try again now what waits to be tried again."""
 
 
+class Travels(Protocol):
+    """Who carries out journeys, by pair."""
+
+    def plan(self, pair: str, journey: str) -> Json:
+        """The journey's steps with what is there now."""
+
+    def go(self, pair: str, journey: str, by: str, reason: str, outlet: Outlet) -> Json:
+        """Carry it out to its end; how it ended. Raises Refused where it can't begin."""
+
+
 class Outlet(Protocol):
     """Where an answer's forerunners go."""
 
@@ -107,8 +117,9 @@ class Desk:
         events: Events,
         note: Note | None = None,
         health: Callable[[str], dict[str, Json]] = lambda _: {},
+        travels: Travels | None = None,
     ) -> None:
-        self._pairs, self._health = pairs, health
+        self._pairs, self._health, self._travels = pairs, health, travels
         self._note = note
         self._events = events
         self.stopping = threading.Event()
@@ -121,6 +132,8 @@ class Desk:
             "retire": self._retire,
             "seed": self._seed,
             "retry": self._retry,
+            "plan": self._plan,
+            "journey": self._journey,
             "subscribe": self._subscribe,
         }
 
@@ -203,6 +216,18 @@ class Desk:
 
         return self._one(request).call(work, request.seconds("timeout"))
 
+    def _plan(self, request: Request, outlet: Outlet) -> Json:
+        return self._moving().plan(self._name(request), request.text("journey"))
+
+    def _journey(self, request: Request, outlet: Outlet) -> Json:
+        reason = request.text("reason", "")
+        return self._moving().go(self._name(request), request.text("journey"), request.text("by", ""), reason, outlet)
+
+    def _moving(self) -> Travels:
+        if self._travels is None:
+            raise UsageError("No journeys are begun here.", remedy="Ask the daemon that attends to the pair.")
+        return self._travels
+
     def _retry(self, request: Request, outlet: Outlet) -> Json:
         self._one(request).poke()
         return {"retrying": True}
@@ -223,12 +248,16 @@ class Desk:
         raise TryAgain("The daemon is stopping.", remedy="Subscribe again when it is back.")
 
     def _one(self, request: Request) -> Attends:
+        return self._pairs[self._name(request)]
+
+    def _name(self, request: Request) -> str:
         name = request.text("pair", "")
         if name:
-            return self._named(name)
+            self._named(name)
+            return name
         if len(self._pairs) != 1:
             raise UsageError(f"Which pair is meant? There are {', '.join(self._pairs) or 'none'}.", remedy="Name one.")
-        return next(iter(self._pairs.values()))
+        return next(iter(self._pairs))
 
     def _named(self, name: str) -> Attends:
         if name not in self._pairs:

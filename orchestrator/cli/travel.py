@@ -1,0 +1,77 @@
+"""What the verbs of journeys share: the plan shown, the order given here or to the daemon, and its progress told.
+
+Invariant: a journey runs in one process, which holds the pair's lock: the daemon where one runs, else this one.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import reach, words
+from orchestrator.cli.front import Front
+from orchestrator.records.lock import Held, Lock
+
+if TYPE_CHECKING:
+    from orchestrator.inventory.model import Pair
+
+JOURNEYS = ("switchover", "failback")
+EXITS = {"done": 0, "rolled back": 1, "aborted": 1, "stuck": 7, "open": 7}
+
+
+def show_plan(front: Front, pair: Pair, journey: str) -> None:
+    """Print each step with what is there now."""
+    try:
+        with Lock(pair.state_dir, pair.name, "plan"):
+            told = _journeys().planned(_means(front, pair), journey)
+    except Held as held:
+        told = reach.ask_daemon(pair, {"verb": "plan", "pair": pair.name, "journey": journey}, held)
+    if front.style == "json":
+        click.echo(json.dumps(told, indent=2))
+        return
+    click.echo(f"{pair.name}: {journey} from the {told['active']} to the {told['passive']}, epoch {told['epoch']}")
+    rows = [(str(step["number"]), step["verb"], step["now"], step["said"]) for step in told["steps"]]
+    click.echo(words.table(("STEP", "WHAT", "NOW", "SEEN"), [tuple(map(words.safe, row)) for row in rows]), nl=False)
+
+
+def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str, timeout: float | None) -> int:
+    """Carry it out, here or in the daemon; the exit code."""
+    show_plan_on_stderr(pair, journey)
+    reach.confirm(f"Begin the {journey} of {pair.name}?", yes)
+    by = getpass.getuser()
+    try:
+        with Lock(pair.state_dir, pair.name, journey):
+            told = _journeys().told(_means(front, pair), journey, by=by, reason=reason, progress=_progress)
+    except Held as held:
+        asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason}
+        if timeout is not None:
+            asked["timeout"] = timeout
+        told = reach.ask_daemon(pair, asked, held)
+    if front.style == "json":
+        click.echo(json.dumps(told, indent=2))
+    else:
+        click.echo(f"{journey} {told['operation']}: {told['state']} after {told['seconds']:.1f} s: {told['why']}")
+    return EXITS[told["state"]]
+
+
+def show_plan_on_stderr(pair: Pair, journey: str) -> None:
+    sys.stderr.write(f"{pair.name}: {journey}; `mailmirror plan {journey}` shows its steps.\n")
+
+
+def _progress(told: dict[str, Any]) -> None:
+    sys.stderr.write(f"{told['seconds']:7.2f} s  {words.safe(told['text'])}\n")
+
+
+def _journeys() -> Any:
+    """Loaded late: the conductor and its world are more than most verbs need."""
+    return importlib.import_module("orchestrator.failover.journeys")
+
+
+def _means(front: Front, pair: Pair) -> Any:
+    connect = front.connect or importlib.import_module("orchestrator.daemon.connecting").connect
+    return _journeys().Means(pair, lambda: connect(pair), lambda: None)

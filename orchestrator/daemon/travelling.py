@@ -1,0 +1,79 @@
+"""Journeys in the daemon: one at a time for a pair, while the pair's own thread stays away from the stores.
+
+Invariant: the thread keeps the pair's lock all the while, and follows again whatever became of the journey. What a
+daemon that died left open is taken up before anything is followed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from orchestrator.daemon.follower import Follower
+from orchestrator.errors import MailmirrorError, TryAgain
+from orchestrator.failover import journeys
+from orchestrator.failover.copying import Copies
+from orchestrator.failover.course import Move
+from orchestrator.failover.journeys import Means
+from orchestrator.inventory.model import Pair
+from orchestrator.records.journal import Operation
+from orchestrator.web.desk import Outlet
+
+log = logging.getLogger(__name__)
+
+AWAY = 15.0
+"""Seconds for the pair's thread to let go of the stores."""
+
+
+class Travelling:
+    """See `web.desk.Travels`. `connect` begins a session of a pair's own."""
+
+    def __init__(
+        self, pairs: Mapping[str, Pair], followers: Mapping[str, Follower], connect: Callable[[Pair], Copies]
+    ) -> None:
+        self._pairs, self._followers, self._connect = pairs, followers, connect
+        self._busy = {name: threading.Lock() for name in pairs}
+
+    def plan(self, pair: str, journey: str) -> Any:
+        return self._alone(pair, f"a plan of a {journey}", lambda means: journeys.planned(means, journey))
+
+    def go(self, pair: str, journey: str, by: str, reason: str, outlet: Outlet) -> Any:
+        def work(means: Means) -> dict[str, Any]:
+            return journeys.told(means, journey, by=by, reason=reason, progress=outlet.offer)
+
+        return self._alone(pair, f"a {journey}", work)
+
+    def take_up(self, pair: str) -> None:
+        """Go on with what a daemon that died left open, if it did. Errors are logged: it stays open."""
+
+        def moved(operation: Operation, move: Move) -> None:
+            log.info("pair=%s operation=%s %s %s", pair, operation.id, move.do.name, move.why)
+
+        try:
+            ended = self._alone(pair, "an open operation", lambda means: journeys.take_up(means, moved))
+        except MailmirrorError as error:
+            log.error("What was left open isn't ended pair=%s: %s", pair, error)
+            return
+        if ended is not None:
+            log.info("What was left open has ended pair=%s operation=%s state=%s", pair, ended.id, ended.state)
+
+    def _alone(self, name: str, why: str, work: Callable[[Means], Any]) -> Any:
+        busy, follower = self._busy[name], self._followers[name]
+        if not busy.acquire(blocking=False):
+            raise TryAgain(f"Another journey of {name} is on.", remedy="See `mailmirror status`, and wait for its end.")
+        try:
+            pair = self._pairs[name]
+            away = partial(follower.pause, why, AWAY)
+            return work(Means(pair, partial(self._connect, pair), away, partial(_lag, follower)))
+        finally:
+            follower.resume()
+            busy.release()
+
+
+def _lag(follower: Follower) -> float | None:
+    """Seconds that the passive place lacks, as the pair's thread knows it."""
+    lags = [each.lag_seconds for each in follower.status().passives]
+    return None if not lags or None in lags else max(each for each in lags if each is not None)

@@ -1,0 +1,176 @@
+"""A journey from its order to its end: who is active, the conductor over the pair's real hosts, and what came of it.
+
+Whoever calls holds the pair's lock, and says how everybody else is kept off the stores (`away`). Invariant: nothing is
+begun while an operation of the pair is open; what a dead controller left open is taken up from the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.errors import Refused
+from orchestrator.failover import playbook
+from orchestrator.failover.conductor import Conductor, Seen
+from orchestrator.failover.copying import Alone, Copies
+from orchestrator.failover.course import Do, Move
+from orchestrator.failover.hosts import Hosts
+from orchestrator.failover.steps import MAKERS
+from orchestrator.failover.world import World
+from orchestrator.inventory.model import MIRROR, PRIMARY, Pair
+from orchestrator.records.journal import Journal, Operation
+from orchestrator.records.marks import State
+from orchestrator.replication import roles
+from orchestrator.replication.roles import Claim
+
+Told = Callable[[Operation, Move], None]
+WORTH_TELLING = {
+    Do.PASS: "done", Do.FAIL: "failed", Do.TURN_BACK: "back", Do.TURN_FORWARD: "on", Do.CLOSE: "undone",
+    Do.GIVE_UP: "not undone", Do.END: "the end",
+}  # fmt: skip
+
+
+class Boottime:
+    """See `step.Clock`: CLOCK_BOOTTIME, which also counts while the machine is suspended."""
+
+    def now(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who has which role, by place, and in which epoch."""
+
+    active: str
+    passive: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Means:
+    """How a pair's replication is begun, how everybody else is kept off its stores meanwhile, and what who follows it
+    knows of the lag (seconds, None: nothing).
+    """
+
+    pair: Pair
+    connect: Callable[[], Copies]
+    away: Callable[[], None]
+    lag: Callable[[], float | None] | None = None
+
+
+def precheck(means: Means, journey: str) -> tuple[Standing, list[Seen]]:
+    """Each step of the journey's playbook with what is there now. Nothing is done, and nothing written."""
+    with _conducting(means, _nobody) as (conductor, world):
+        standing = standing_of(world, means.pair)
+        seen = conductor.precheck(
+            playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
+            epoch=standing.epoch,
+        )  # fmt: skip
+        return standing, seen
+
+
+def run(means: Means, journey: str, *, by: str, reason: str, told: Told) -> Operation:
+    """The whole journey; how it ended. Raises Refused while another one hasn't ended, and what steps raise that is no
+    failure of theirs: then it is open, and `take_up` goes on.
+    """
+    with _conducting(means, told) as (conductor, world):
+        standing = standing_of(world, means.pair)
+        began = conductor.begin(
+            playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
+            epoch=standing.epoch, by=by, reason=reason, version=__version__,
+        )  # fmt: skip
+        return conductor.carry_on(began.id)
+
+
+def take_up(means: Means, told: Told) -> Operation | None:
+    """What a controller that died left open, gone on with; None where there is nothing."""
+    with Journal(means.pair.state_dir) as journal:
+        left = journal.running(means.pair.name)
+    if left is None or left.state is not State.OPEN:
+        return None
+    with _conducting(means, told) as (conductor, _):
+        return conductor.restart(left.id)
+
+
+def standing_of(world: World, pair: Pair) -> Standing:
+    """Who is active, by the markers of both hosts' stores. Raises HostError; Refused where they don't agree."""
+    places = (PRIMARY, MIRROR)
+    numbers = range(len(world.stores(PRIMARY)))
+    claims = [[_claim(world, place, number) for place in places] for number in numbers]
+    host = roles.active_of(pair.name, claims)
+    if host is None:
+        raise Refused(f"{pair.name} has no markers yet.", remedy=f"Run `mailmirror init {pair.name}` first.")
+    active = next(place for place in places if world.host(place) == host)
+    epoch = max(claim.epoch for some in claims for claim in some)
+    return Standing(active, MIRROR if active == PRIMARY else PRIMARY, epoch)
+
+
+def _claim(world: World, place: str, number: int) -> Claim:
+    root = world.stores(place)[number]
+    return roles.claim(world.host(place), world.ask(place, "store.look", {"store": root}, 10.0).head["marker"])
+
+
+@contextmanager
+def _conducting(means: Means, told: Told) -> Iterator[tuple[Conductor[World], World]]:
+    copying = Alone(means.connect, means.away, means.lag)
+    hosts = Hosts(means.pair, copying)
+    world: World = hosts
+    try:
+        with Journal(means.pair.state_dir) as journal:
+            yield Conductor(journal, MAKERS, world, Boottime(), told), world
+    finally:
+        copying.close()
+        hosts.close()
+
+
+def _nobody(operation: Operation, move: Move) -> None:
+    del operation, move
+
+
+# ---- for people and machines -----------------------------------------------------------------------------------------
+
+
+def planned(means: Means, journey: str) -> dict[str, Any]:
+    """A precheck as JSON."""
+    standing, seen = precheck(means, journey)
+    steps = [
+        {
+            "number": each.line.number, "verb": each.line.verb, "why": each.line.why, "within": each.line.within,
+            "now": str(each.found.state), "said": each.found.said,
+        }
+        for each in seen
+    ]  # fmt: skip
+    return {"active": standing.active, "passive": standing.passive, "epoch": standing.epoch, "steps": steps}
+
+
+def told(
+    means: Means, journey: str, *, by: str, reason: str, progress: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """`run`, its moves told as {"seconds", "text"}, and how it ended as JSON."""
+    began = time.monotonic()
+    verbs = {line.number: line.verb for line in playbook.load(journey).lines}
+
+    def tell(operation: Operation, move: Move) -> None:
+        if move.do in WORTH_TELLING:
+            what = f"{verbs.get(move.number, operation.opening.journey)}: {WORTH_TELLING[move.do]}"
+            progress({"seconds": round(time.monotonic() - began, 3), "text": f"{what}: {move.why}"})
+
+    ended = run(means, journey, by=by, reason=reason, told=tell)
+    return as_json(ended, time.monotonic() - began)
+
+
+def as_json(ended: Operation, seconds: float) -> dict[str, Any]:
+    """How an operation stands."""
+    opening = ended.opening
+    return {
+        "operation": ended.id, "pair": opening.pair, "journey": opening.journey, "state": str(ended.state),
+        "why": ended.said, "active": opening.passive if ended.state is State.DONE else opening.active,
+        "epoch": opening.leads if ended.state is State.DONE else opening.leaves, "seconds": round(seconds, 3),
+    }  # fmt: skip

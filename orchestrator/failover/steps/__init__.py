@@ -1,0 +1,22 @@
+"""The verbs of playbooks: for each, a function that makes the step which a line means on a voyage.
+
+`MAKERS` is closed: it has a function for every verb that `verbs.VERBS` names, and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.failover.step import Maker
+from orchestrator.failover.steps import clients, guards, queue, services, stores
+from orchestrator.failover.world import World
+
+MAKERS: Mapping[str, Maker[World]] = {
+    function.__name__: function
+    for function in (
+        clients.ready, stores.presync, guards.quiesce, services.drain, services.stop_services, stores.final_pass,
+        stores.prove_equal, queue.carry_queue, guards.tombstone, guards.refuse, guards.fence,
+        guards.advance, stores.turn_stores, guards.serve, clients.point_clients, clients.verify_outside,
+        queue.release_queue, stores.follow_back,
+    )
+}  # fmt: skip

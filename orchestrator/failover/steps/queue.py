@@ -1,0 +1,146 @@
+"""The queue: carried held to the other host, letter by letter, and let go there on command.
+
+What has to be done with which letter is decided in `queueplan`, from both ends' own lists; the agents do it
+(`agent.mailqueue`), each act once, however often it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import HostError, Refused, StillRunning
+from orchestrator.failover import carrying, queueplan
+from orchestrator.failover.queueplan import Laid, Letter
+from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Step, Voyage
+from orchestrator.failover.verbs import Parameters
+from orchestrator.failover.world import World
+
+PATIENCE = 20.0
+AT_ONCE = 200
+
+
+def carry_queue(voyage: Voyage[World], parameters: Parameters) -> Step:
+    """The queue of `source` stands held at the other host."""
+    return Carry(voyage, *_ends(voyage, str(parameters["source"])))
+
+
+def release_queue(voyage: Voyage[World], parameters: Parameters) -> Step:
+    """The letters that were carried to `at` are let go, by their list, and the sender's copies are taken out."""
+    there, here = _ends(voyage, str(parameters["at"]))
+    return Release(voyage, here, there)
+
+
+def _ends(voyage: Voyage[World], word: str) -> tuple[str, str]:
+    """The place that `word` means, and the other one."""
+    places = (voyage.active, voyage.passive)
+    return places if word == "active" else (places[1], places[0])
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Both ends of a move: `source` gives, `target` takes."""
+
+    voyage: Voyage[World]
+    source: str
+    target: str
+
+    @property
+    def giver(self) -> str:
+        return self.voyage.world.host(self.source)
+
+    @property
+    def epoch(self) -> int:
+        """Of a switchover, the one that ends until the active has given it up: what is undone is undone in the same."""
+        return self.voyage.leads if self.voyage.notes.get("fence") else self.voyage.leaves
+
+    def ask(self, place: str, do: str, **more: Any) -> None:
+        head = {"do": do, "instance": "", "operation": self.voyage.operation, "epoch": self.epoch, **more}
+        self._by(place)(head, b"")
+
+    def _by(self, place: str) -> carrying.Ask:
+        def asking(head: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
+            answer = self.voyage.world.ask(place, "queue", head, max(PATIENCE, self.voyage.left), blob)
+            return dict(answer.head), answer.blob
+
+        return asking
+
+    def both(self) -> tuple[list[Letter], list[Laid]]:
+        """The giver's queue and the taker's ledger."""
+        return carrying.looked(carrying.Ends(self._by(self.source), self._by(self.target), self.giver))
+
+    def looked(self, look: Any) -> Found:
+        try:
+            found: Found = look()
+            return found
+        except (HostError, StillRunning) as error:
+            return Found(UNKNOWN, str(error))
+
+
+@dataclass(frozen=True)
+class Carry(Moving):
+    def probe(self) -> Found:
+        return self.looked(self._seen)
+
+    verify = probe
+
+    def _seen(self) -> Found:
+        plan = queueplan.move(*self.both(), self.giver, self.voyage.operation)
+        left = len({*plan.hold, *plan.carry})
+        stays = f"; {len(plan.stays)} stay there" if plan.stays else ""
+        return Found(NOT_DONE if left else DONE, f"{left} letters are to be carried{stays}")
+
+    def act(self) -> None:
+        plan = queueplan.move(*self.both(), self.giver, self.voyage.operation)
+        for some in _batches(list(plan.hold)):
+            self.ask(self.source, "hold", ids=some)
+        for some in _batches(list(plan.carry)):
+            self._carry(some)
+
+    def _carry(self, ids: list[str]) -> None:
+        ends = carrying.Ends(self._by(self.source), self._by(self.target), self.giver)
+        found = carrying.carried(ends, ids, self.voyage.operation, self.epoch)
+        if found.remains:
+            raise Refused(
+                f"{self.voyage.world.host(self.target)} still has {len(found.remains)} letters that it gave away.",
+                remedy="Its own earlier move isn't finished: see `mailmirror history`.",
+            )
+
+    def undo(self) -> None:
+        for some in _batches(queueplan.to_lift(self.both()[1], self.giver, self.voyage.operation)):
+            self.ask(self.target, "lift", source=self.giver, ids=some)
+        back = queueplan.to_unhold(*self.both(), self.giver, self.voyage.operation)
+        for some in _batches(back):
+            self.ask(self.source, "unhold", ids=some)
+
+
+@dataclass(frozen=True)
+class Release(Moving):
+    def probe(self) -> Found:
+        return self.looked(self._seen)
+
+    verify = probe
+
+    def _seen(self) -> Found:
+        letters, rows = self.both()
+        held = queueplan.to_release(rows, self.giver, self.voyage.operation)
+        left = queueplan.to_drop(letters, rows, self.giver) if self.voyage.journey != "failover" else {}
+        said = f"{len(held)} letters are still held, {len(left)} of those let go still stand at {self.giver}"
+        return Found(NOT_DONE if held or left else DONE, said)
+
+    def act(self) -> None:
+        for some in _batches(queueplan.to_release(self.both()[1], self.giver, self.voyage.operation)):
+            self.ask(self.target, "release", source=self.giver, ids=some)
+        if self.voyage.journey != "failover":
+            confirmed = queueplan.to_drop(*self.both(), self.giver)
+            for some in _batches(list(confirmed)):
+                self.ask(self.source, "drop", confirmed={each: confirmed[each] for each in some})
+
+    def undo(self) -> None:
+        raise Refused("A letter that was let go isn't held again.", remedy="Switch over again.")
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), AT_ONCE):
+        yield ids[start : start + AT_ONCE]
