@@ -1,7 +1,7 @@
 """The passive's side of replication: one store that takes what the source has.
 
-Answers the `sink.*` verbs: looks at an offer and says which bodies it lacks, takes the bodies, and applies each batch in
-order when it is complete (`apply`). Several batches may be on their way; each is judged by what those before will make.
+Answers the `sink.*` verbs: looks at an offer and says which bodies it lacks, takes the bodies, and applies each batch
+in order when it is complete (`apply`). Several may be on their way; each is judged by what those before will make.
 
 Invariant: it writes only below a root whose marker says that this place is passive. The cursor
 never runs ahead of what is durable. Removals are applied only under a permit that is younger
