@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
 from . import VERSION, cut, marker
 from .beneath import Root
+from .homes import PLAIN
 from .lanes import LaneListener
 from .marker import Marker
 from .serve import Answer, Desk, Fault, Outlet, Verb, Work, args
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from .observe import Observer
 
 Side = Union[Source, Sink]
+GUARD_WITHIN = 2.0
+"""Seconds for the guard's word before a store is written."""
 Late = Callable[[str, str, Dict[str, Any], Frame], Union[Answer, Work]]
 
 COMING_HOME = {
@@ -250,6 +253,7 @@ class Agent:
             source = Source(self._desk, path, self._state, head)
             self._open[path] = source
             return Answer(source.describe())
+        _not_served(path)
         sink = Sink(self._desk, path, self._state, head)
         self._open[path] = sink
         lost = [[fid, base.decode("latin-1"), False] for fid, base in sink.lost[:5000]]
@@ -317,6 +321,24 @@ def default_state() -> str:
     if os.geteuid() == 0:
         return "/var/lib/mailmirror-agent"
     return os.path.join(os.path.expanduser("~"), ".local/state/mailmirror-agent")
+
+
+def _not_served(path: str) -> None:
+    """Raises Fault where the guard here says that this place is the active one, though the store's marker doesn't yet:
+    its users write into the store. A guard that is silent lets nobody serve, so that is no reason.
+    """
+    if not os.path.exists(PLAIN.settings):
+        return
+    guardtalk = import_module(f"{__package__}.guardtalk")  # late, as above
+    try:
+        told = guardtalk.ask({"verb": "status"}, PLAIN.run, GUARD_WITHIN)
+    except guardtalk.Silent:
+        return
+    if told["active"] == told["place"]:
+        remedy = "A journey is under way: let it go on, and turn the store's marker."
+        raise Fault(
+            "served", f"{path} isn't written: by its guard this place is active in epoch {told['epoch']}", remedy
+        )
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -106,11 +106,10 @@ def style_option(function: F) -> F:
     return option(function)
 
 
-def order_options(function: F) -> F:
-    """What every order takes beside its own options: `yes`, `reason`, `timeout` (seconds), and --format."""
+def journey_options(function: F) -> F:
+    """What every order takes beside its own options: `yes`, `reason` and --format."""
     for option in (
         style_option,
-        click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for it."),
         click.option(
             "--reason", default="", metavar="TEXT", help="Why: kept in the journal in mm_state_dir, and logged."
         ),
@@ -118,6 +117,14 @@ def order_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def order_options(function: F) -> F:
+    """As `journey_options`, and `timeout` (seconds): an order that can be cut off, and given again."""
+    option = click.option(
+        "--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for it."
+    )
+    return journey_options(option(function))
 
 
 @click.group(

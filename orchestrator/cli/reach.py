@@ -166,11 +166,15 @@ def note(pair: Pair, verb: str, reason: str, **what: Any) -> None:
         history.append(pair.state_dir, pair.name, verb, reason, uid=os.getuid(), pid=os.getpid(), **what)
 
 
-def ask_daemon(pair: Pair, request: dict[str, Any], otherwise: MailmirrorError) -> Any:
-    """The daemon's answer; `otherwise` is raised when no daemon listens. Raises the daemon's own error."""
+def ask_daemon(
+    pair: Pair, request: dict[str, Any], otherwise: MailmirrorError, told: Callable[[Any], None] | None = None
+) -> Any:
+    """The daemon's answer; `otherwise` is raised when no daemon listens. Raises the daemon's own error. What it tells
+    before goes to `told`, else it is shown as a pass's progress.
+    """
     try:
         with Lazily() as progress:
-            return ask.ask(str(pair.state_dir / SOCKET), request, progress)
+            return ask.ask(str(pair.state_dir / SOCKET), request, told or progress)
     except ask.NobodyListens:
         raise otherwise from None
     except PermissionError as error:

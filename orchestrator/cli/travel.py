@@ -39,7 +39,7 @@ def show_plan(front: Front, pair: Pair, journey: str) -> None:
     click.echo(words.table(("STEP", "WHAT", "NOW", "SEEN"), [tuple(map(words.safe, row)) for row in rows]), nl=False)
 
 
-def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str, timeout: float | None) -> int:
+def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str) -> int:
     """Carry it out, here or in the daemon; the exit code."""
     show_plan_on_stderr(pair, journey)
     reach.confirm(f"Begin the {journey} of {pair.name}?", yes)
@@ -49,9 +49,7 @@ def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str, timeou
             told = _journeys().told(_means(front, pair), journey, by=by, reason=reason, progress=_progress)
     except Held as held:
         asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason}
-        if timeout is not None:
-            asked["timeout"] = timeout
-        told = reach.ask_daemon(pair, asked, held)
+        told = reach.ask_daemon(pair, asked, held, _progress)
     if front.style == "json":
         click.echo(json.dumps(told, indent=2))
     else:

@@ -82,6 +82,12 @@ class Follower:
             self._halt.set()
         self.poke()
 
+    def stay_away(self, why: str) -> None:
+        """Before `start`: begin as if paused, until `resume`."""
+        with self._lock:
+            self._paused = why
+            self._halt.set()
+
     def pause(self, why: str, timeout: float) -> None:
         """Let go of the pair's stores at every host, and stay away from them until `resume`. From any other thread.
 

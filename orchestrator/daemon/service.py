@@ -111,12 +111,12 @@ class Daemon:
         log.info("mailmirror %s attends to %s", __version__, ", ".join(self._followers))
         for note in self._inventory.not_used:
             log.info("Not used by this version: %s", note)
+        self._travelling.take_up_all()  # first: what is under way isn't followed as it was before
         for name, follower in self._followers.items():
             pair = self._inventory.pairs[name]
             self._timer.every(pair.audit, f"audit of {name}", partial(_audit, follower))
             self._timer.every(pair.verify, f"verification of {name}", partial(_verify, follower))
             follower.start()
-            threading.Thread(target=self._travelling.take_up, args=(name,), name=f"open {name}", daemon=True).start()
         for watch in self._watches.values():
             watch.start()
         for readying in self._readying.values():

@@ -46,8 +46,17 @@ class Travelling:
 
         return self._alone(pair, f"a {journey}", work)
 
-    def take_up(self, pair: str) -> None:
-        """Go on with what a daemon that died left open, if it did. Errors are logged: it stays open."""
+    def take_up_all(self) -> None:
+        """Before the pairs' threads start: those of pairs with an open operation begin away from the stores, and another
+        thread goes on with what a daemon that died left open.
+        """
+        for name, pair in self._pairs.items():
+            if journeys.left_open(pair):
+                self._followers[name].stay_away("an operation is open")
+                threading.Thread(target=self._take_up, args=(name,), name=f"open {name}", daemon=True).start()
+
+    def _take_up(self, pair: str) -> None:
+        """Errors are logged: it stays open."""
 
         def moved(operation: Operation, move: Move) -> None:
             log.info("pair=%s operation=%s %s %s", pair, operation.id, move.do.name, move.why)

@@ -89,11 +89,17 @@ def run(means: Means, journey: str, *, by: str, reason: str, told: Told) -> Oper
         return conductor.carry_on(began.id)
 
 
+def left_open(pair: Pair) -> Operation | None:
+    """What a controller that died left open; None where there is nothing, or an operator is to decide."""
+    with Journal(pair.state_dir) as journal:
+        left = journal.running(pair.name)
+    return left if left is not None and left.state is State.OPEN else None
+
+
 def take_up(means: Means, told: Told) -> Operation | None:
     """What a controller that died left open, gone on with; None where there is nothing."""
-    with Journal(means.pair.state_dir) as journal:
-        left = journal.running(means.pair.name)
-    if left is None or left.state is not State.OPEN:
+    left = left_open(means.pair)
+    if left is None:
         return None
     with _conducting(means, told) as (conductor, _):
         return conductor.restart(left.id)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pwd
 import queue
 import threading
 import time
@@ -139,7 +140,7 @@ class Desk:
 
     def answer(self, asked: Mapping[str, Json], caller: Caller, outlet: Outlet) -> Json:
         """The answer to one request. Raises MailmirrorError; UsageError for what it can't understand."""
-        request = Request(asked)
+        request = Request({**asked, "by": _who(caller.uid)})
         verb = request.text("verb")
         work = self._verbs.get(verb)
         if work is None:
@@ -221,7 +222,7 @@ class Desk:
 
     def _journey(self, request: Request, outlet: Outlet) -> Json:
         reason = request.text("reason", "")
-        return self._moving().go(self._name(request), request.text("journey"), request.text("by", ""), reason, outlet)
+        return self._moving().go(self._name(request), request.text("journey"), request.text("by"), reason, outlet)
 
     def _moving(self) -> Travels:
         if self._travels is None:
@@ -266,6 +267,14 @@ class Desk:
                 remedy="Correct the name, or restart the daemon when the inventory has changed.",
             )
         return self._pairs[name]
+
+
+def _who(uid: int) -> str:
+    """The user's name, as this host knows it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 class Throttle:

@@ -81,14 +81,15 @@ class Quiesce(Guarded):
 
 @dataclass(frozen=True)
 class Tombstone(Guarded):
-    def probe(self) -> Found:
-        return self.look(self.voyage.active, self._judged)
+    """Noted as the fence whenever it is seen: a controller that came back may look and never act."""
 
-    def verify(self) -> Found:
-        found = self.probe()
+    def probe(self) -> Found:
+        found = self.look(self.voyage.active, self._judged)
         if found.state is DONE:
             note_fence(self.voyage, SERVICES, found.said)
         return found
+
+    verify = probe
 
     def act(self) -> None:
         self.order(self.voyage.active, "tombstone", epoch=self.voyage.leads, quiet=self.quiet)

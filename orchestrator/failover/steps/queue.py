@@ -70,6 +70,11 @@ class Moving:
         """The giver's queue and the taker's ledger."""
         return carrying.looked(carrying.Ends(self._by(self.source), self._by(self.target), self.giver))
 
+    def ledger(self) -> list[Laid]:
+        """The taker's ledger alone."""
+        ends = carrying.Ends(_nobodys, self._by(self.target), self.giver)
+        return carrying.looked(ends)[1]
+
     def looked(self, look: Any) -> Found:
         try:
             found: Found = look()
@@ -117,28 +122,35 @@ class Carry(Moving):
 
 @dataclass(frozen=True)
 class Release(Moving):
+    """What was carried is let go, also where the giver can't be asked; its own copies, held, are taken out when it can."""
+
     def probe(self) -> Found:
         return self.looked(self._seen)
 
     verify = probe
 
     def _seen(self) -> Found:
-        letters, rows = self.both()
-        held = queueplan.to_release(rows, self.giver, self.voyage.operation)
-        left = queueplan.to_drop(letters, rows, self.giver) if self.voyage.journey != "failover" else {}
-        said = f"{len(held)} letters are still held, {len(left)} of those let go still stand at {self.giver}"
-        return Found(NOT_DONE if held or left else DONE, said)
+        held = queueplan.to_release(self.ledger(), self.giver, self.voyage.operation)
+        if held:
+            return Found(NOT_DONE, f"{len(held)} letters are still held")
+        left = queueplan.to_drop(*self.both(), self.giver)
+        return Found(NOT_DONE if left else DONE, f"none is held; copies of {len(left)} still stand at {self.giver}")
 
     def act(self) -> None:
-        for some in _batches(queueplan.to_release(self.both()[1], self.giver, self.voyage.operation)):
+        for some in _batches(queueplan.to_release(self.ledger(), self.giver, self.voyage.operation)):
             self.ask(self.target, "release", source=self.giver, ids=some)
-        if self.voyage.journey != "failover":
-            confirmed = queueplan.to_drop(*self.both(), self.giver)
-            for some in _batches(list(confirmed)):
-                self.ask(self.source, "drop", confirmed={each: confirmed[each] for each in some})
+        confirmed = queueplan.to_drop(*self.both(), self.giver)
+        for some in _batches(list(confirmed)):
+            self.ask(self.source, "drop", confirmed={each: confirmed[each] for each in some})
 
     def undo(self) -> None:
         raise Refused("A letter that was let go isn't held again.", remedy="Switch over again.")
+
+
+def _nobodys(head: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
+    """Of a giver that isn't asked: no letters."""
+    del head, blob
+    return {"letters": [], "more": False}, b""
 
 
 def _batches(ids: list[str]) -> Iterator[list[str]]:

@@ -45,6 +45,8 @@ class Services(Guarded):
             return Found(UNKNOWN, str(error))
 
     def undo(self) -> None:
+        """The quiet ends first, for while it lasts nothing is started; no tombstone can come after that."""
+        self.order(self.voyage.active, "resume", epoch=self.voyage.leaves)
         self.asked("open", max(BEYOND, self.voyage.left))
 
     def judged(self, told: Head) -> Found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import HostError, Refused, StillRunning
 from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Step, Voyage
-from orchestrator.failover.steps.looks import Guarded, together
+from orchestrator.failover.steps.looks import together
 from orchestrator.failover.verbs import Parameters
 from orchestrator.failover.world import World
 
@@ -87,51 +87,56 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Turn(Guarded):
-    """The passive's store first: it is the one that users see. Where the old active can't be asked it stays behind
-    with its older epoch, which is what keeps it from being a source.
+class Turn:
+    """The new active's store first: it is the one that users see. An old active that can't be asked any more doesn't
+    hold them up: with its older epoch it is no source, and `follow_back` turns it when it answers.
     """
 
+    voyage: Voyage[World]
+
     def probe(self) -> Found:
-        founds = self._founds(self.voyage.passive, "active")
-        if self._asks_both():
-            founds += self._founds(self.voyage.active, "passive")
-        return together(founds)
+        new = turned(self.voyage, self.voyage.passive, "active")
+        if new.state is not DONE:
+            return new
+        old = turned(self.voyage, self.voyage.active, "passive")
+        if old.state is UNKNOWN:
+            return Found(DONE, f"{new.said}; the {self.voyage.active} can't be asked, and is turned later: {old.said}")
+        return together([new, old])
 
     verify = probe
 
     def act(self) -> None:
         self.voyage.world.copying.let_go()
-        self._turn(self.voyage.passive, "active")
-        if self._asks_both():
-            self._turn(self.voyage.active, "passive")
+        turn(self.voyage, self.voyage.passive, "active")
+        turn(self.voyage, self.voyage.active, "passive")
 
     def undo(self) -> None:
         raise Refused("Markers are turned after the point of no return.", remedy="Switch over again.")
 
-    def _asks_both(self) -> bool:
-        return self.voyage.journey != "failover"
 
-    def _founds(self, place: str, role: str) -> list[Found]:
-        return [self._found(place, root, role) for root in self.voyage.world.stores(place)]
+def turned(voyage: Voyage[World], place: str, role: str) -> Found:
+    """Whether each store's marker at a place says so, in the epoch that the voyage leads to."""
+    return together([_marked(voyage, place, root, role) for root in voyage.world.stores(place)])
 
-    def _found(self, place: str, root: str, role: str) -> Found:
-        try:
-            marker = self.voyage.world.ask(place, "store.look", {"store": root}, BEYOND).head["marker"]
-        except (HostError, StillRunning) as error:
-            return Found(UNKNOWN, str(error))
-        if marker is None:
-            return Found(UNKNOWN, f"{root} at the {place} has no marker: is its file system mounted?")
-        said = f"{root} at the {place} is {marker['role']} in epoch {marker['epoch']}"
-        return Found(DONE if (marker["role"], marker["epoch"]) == (role, self.voyage.leads) else NOT_DONE, said)
 
-    def _turn(self, place: str, role: str) -> None:
-        for root in self.voyage.world.stores(place):
-            head = {
-                "store": root, "operation": self.voyage.operation, "epoch": self.voyage.leads, "role": role,
-                "active": self.voyage.passive,
-            }  # fmt: skip
-            self.voyage.world.ask(place, "store.turn", head, max(BEYOND, self.voyage.left))
+def _marked(voyage: Voyage[World], place: str, root: str, role: str) -> Found:
+    try:
+        marker = voyage.world.ask(place, "store.look", {"store": root}, min(BEYOND, voyage.left)).head["marker"]
+    except (HostError, StillRunning) as error:
+        return Found(UNKNOWN, str(error))
+    if marker is None:
+        return Found(UNKNOWN, f"{root} at the {place} has no marker: is its file system mounted?")
+    said = f"{root} at the {place} is {marker['role']} in epoch {marker['epoch']}"
+    return Found(DONE if (marker["role"], marker["epoch"]) == (role, voyage.leads) else NOT_DONE, said)
+
+
+def turn(voyage: Voyage[World], place: str, role: str) -> None:
+    """Turn them. Raises HostError; AgentFault where the agent there refuses."""
+    for root in voyage.world.stores(place):
+        head = {
+            "store": root, "operation": voyage.operation, "epoch": voyage.leads, "role": role, "active": voyage.passive,
+        }  # fmt: skip
+        voyage.world.ask(place, "store.turn", head, max(BEYOND, voyage.left))
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,8 @@ class Follow:
     verify = probe
 
     def act(self) -> None:
+        self.voyage.world.copying.let_go()
+        turn(self.voyage, self.voyage.active, "passive")  # done long ago, unless that host couldn't be asked
         found = self.voyage.world.copying.follow(self.voyage.left)
         self.voyage.notes.put("follows", found.said)
 
