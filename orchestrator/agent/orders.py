@@ -13,7 +13,7 @@ from typing import Callable, Mapping, NamedTuple, Tuple
 
 from . import lease
 from .guard import WITNESS, Mind, acquitted, posture, quiet_left, settled
-from .lease import Granter, Impossible
+from .lease import NEVER, Granter, Impossible
 
 LONGEST_QUIET = 600.0
 """Seconds that a place may be made quiet for: nobody's mail waits longer for a controller that has vanished."""
@@ -189,7 +189,8 @@ def _advance(mind: Mind, order: Order, now: float) -> Mind:
     if order.active == mind.rules.place:
         register = replace(register, fresh=now)
     mind = settled(replace(mind, register=register), now)
-    return replace(mind, confirmed=bool(order.proof))  # who proves it knows that no later epoch exists
+    # Who proves it knows that no later epoch exists. It asks for the lease at once: its users wait.
+    return replace(mind, confirmed=bool(order.proof), next_round=NEVER)
 
 
 _VERBS: Mapping[str, Callable[[Mind, Order, float], Mind]] = {

@@ -47,8 +47,8 @@ class Travelling:
         return self._alone(pair, f"a {journey}", work)
 
     def take_up_all(self) -> None:
-        """Before the pairs' threads start: those of pairs with an open operation begin away from the stores, and another
-        thread goes on with what a daemon that died left open.
+        """Before the pairs' threads start: those of pairs with an open operation begin away from the stores, and a
+        further thread goes on with what a daemon that died left open.
         """
         for name, pair in self._pairs.items():
             if journeys.left_open(pair):

@@ -122,7 +122,7 @@ class Carry(Moving):
 
 @dataclass(frozen=True)
 class Release(Moving):
-    """What was carried is let go, also where the giver can't be asked; its own copies, held, are taken out when it can."""
+    """What was carried is let go, also where the giver can't be asked; its own copies are taken out when it can."""
 
     def probe(self) -> Found:
         return self.looked(self._seen)
