@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 # An install is repeated only when what it installs has changed.
 KEY := $(shell cat setup.cfg pyproject.toml | sha256sum | cut -c 1-16)
 JOBS ?= 2
+SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test test-trixie check unit bench image clean
+.PHONY: help venv demo lab test test-trixie simulate check unit bench image clean
 .DELETE_ON_ERROR:
 
 help: ## this help
@@ -28,6 +29,9 @@ test: check image ## check, then every test, with coverage; what CI runs
 
 test-trixie: $(VENV)/.test-$(KEY) ## the lab's tests on Debian trixie: Dovecot 2.4, OpenSSH 10, Python 3.13; as root
 	@LAB_GENERATION=trixie $(BIN)/python -m pytest tests/lab
+
+simulate: $(VENV)/.test-$(KEY) ## SEEDS (10,000) journeys in virtual time, with everything that can go wrong
+	@$(BIN)/mailmirror simulate --seeds $(SEEDS)
 
 check: $(VENV)/.test-$(KEY) ## style, types, floors between the rooms, the agent's Python 3.9
 	@$(BIN)/ruff check .

@@ -1,0 +1,203 @@
+"""A host: its power, its kernel's clock and gate, its mail services, its disk, and the guard's hands.
+
+What a power cut takes: the kernel's gate, what runs, and of the store what replication had written and not yet synced.
+What the host has acknowledged to a client is durable, as Postfix and Dovecot make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from orchestrator.agent.hands import LOOK, Wish
+from orchestrator.agent.lease import NEVER
+from orchestrator.agent.marker import Marker
+from orchestrator.agent.register import Register
+from orchestrator.simulate.clockwork import Clockwork
+from orchestrator.simulate.laws import Broken, Laws
+from orchestrator.simulate.spool import Spool
+
+RAISED = 1 << 20
+"""What a passive place's next UID is raised to a multiple of (DESIGN section 6)."""
+
+
+@dataclass
+class Store:
+    """UID -> letter. `unsynced`: UIDs that a power cut takes; `passed`: the newest pass that wrote here."""
+
+    marker: Marker
+    laws: Laws
+    letters: dict[int, str] = field(default_factory=dict)
+    unsynced: set[int] = field(default_factory=set)
+    next_uid: int = 1
+    cut: str = ""
+    passed: int = 0
+
+    def deliver(self, letter: str) -> None:
+        """By the host's own server."""
+        self.laws.named(self.next_uid, letter)
+        self.letters[self.next_uid] = letter
+        self.laws.stands(letter)
+        self.next_uid += 1
+
+    def copy(self, letters: dict[int, str], next_uid: int) -> list[int]:
+        """From the other place; durable only when `sync` is called. The UIDs that are new here.
+
+        Raises Broken where it would take away what users were given here: that isn't the other place's to judge.
+        """
+        gone = [letter for uid, letter in self.letters.items() if uid not in letters]
+        if gone:
+            raise Broken(f"G1: replication takes {gone[0]} away from the {self.marker.place}")
+        fresh = [uid for uid in letters if uid not in self.letters]
+        for uid in fresh:
+            self.letters[uid] = letters[uid]
+            self.laws.stands(letters[uid])
+        self.unsynced.update(fresh)
+        self.next_uid = max(self.next_uid, (next_uid // RAISED + 2) * RAISED)
+        return fresh
+
+    def sync(self) -> None:
+        self.unsynced.clear()
+
+    def power_cut(self) -> None:
+        for uid in sorted(self.unsynced):
+            self.laws.goes(self.letters.pop(uid))
+        self.unsynced.clear()
+
+
+@dataclass
+class Host:
+    """`speed` of its clock. `gate`: until when its kernel lets mail answer, by its own clock."""
+
+    place: str
+    clockwork: Clockwork
+    dice: Random
+    laws: Laws
+    store: Store
+    spool: Spool
+    say: Callable[[str], None]
+    speed: float = 1.0
+    register: Register = field(default_factory=lambda: Register(0, ""))
+    boot: int = 1
+    booted: float = 0.0
+    up: bool = True
+    frozen: bool = False
+    gate: float = NEVER
+    postfix: bool = False
+    mailboxes: bool = False
+    queues: bool = False  # Postfix's final transports are held
+    rejects: float = NEVER
+    sessions: int = 0
+
+    def clock(self) -> float:
+        """CLOCK_BOOTTIME."""
+        return 1.0 + (self.clockwork.now - self.booted) * self.speed
+
+    @property
+    def open(self) -> bool:
+        return self.up and self.clock() < self.gate
+
+    def answers(self) -> bool:
+        """Whether it may give a positive answer (DESIGN, G2)."""
+        return self.open and (self.mailboxes or (self.postfix and not self.queues))
+
+    def takes(self) -> bool:
+        """Whether a client's letter gets its 250 now, final or queued."""
+        if not self.up or not self.postfix:
+            return False
+        old = self.clock() < self.rejects and not (self.sessions and self.dice.random() < 0.3)
+        return not old and (self.queues or self.open)
+
+    def start(self) -> None:
+        if not (self.postfix and self.mailboxes):
+            self.sessions = 3
+        self.postfix = self.mailboxes = True
+
+    def stop(self) -> None:
+        self.postfix = self.mailboxes = False
+        self.sessions = 0
+
+    def power_cut(self) -> None:
+        self.up = self.frozen = False
+        self.gate = self.rejects = NEVER
+        self.stop()
+        self.store.power_cut()
+
+    def boots(self) -> None:
+        self.up = True
+        self.boot, self.booted = self.boot + 1, self.clockwork.now
+
+
+class Hands:
+    """What `agent.hands` does, in the same order, each step with the time that it takes. One guard's life."""
+
+    def __init__(self, host: Host) -> None:
+        self.queues = False
+        self._host = host
+        self._wish: Wish | None = None
+        self._done: Wish | None = None
+        self._works = self._ended = False
+        self._life = (host.boot,)
+
+    def told(self) -> dict[str, Any]:
+        return {"done": self._done == self._wish, "queues": self.queues, "problems": {}}
+
+    def want(self, wish: Wish) -> None:
+        if wish != self._wish:
+            self._wish = wish
+            self.queues = self.queues and wish.role == "passive"
+            self._begin()
+
+    def stop(self) -> None:
+        self._ended = True
+
+    close = stop
+
+    def _begin(self) -> None:
+        if not self._works and not self._ended and self._wish is not None and self._host.place != "witness":
+            self._works = True
+            self._next(self._wish, self._steps(self._wish))
+
+    def _next(self, wish: Wish, steps: list[Callable[[], None]]) -> None:
+        def done() -> None:
+            host = self._host
+            if not host.up or self._life != (host.boot,):
+                return
+            if steps:
+                steps.pop(0)()  # what was begun is ended, whatever is wanted by then
+            if self._wish != wish or self._ended:
+                self._works = False
+                self._begin()
+            elif steps:
+                self._next(wish, steps)
+            else:
+                self._works, self._done = False, wish
+                host.clockwork.after(LOOK, look)
+
+        def look() -> None:
+            if self._done == wish and self._wish == wish and self._life == (self._host.boot,):
+                self._begin()
+
+        self._host.clockwork.after(self._host.dice.uniform(0.02, 0.5) if steps else 0.0, done)
+
+    def _steps(self, wish: Wish) -> list[Callable[[], None]]:
+        if wish.serves:
+            return [] if wish.quiet else [self._release, self._host.start, self._lift]
+        if wish.role == "passive":
+            return [self._stop_mailboxes, self._lift, self._hold]
+        return [self._host.stop] if wish.role == "closed" or wish.stop else []
+
+    def _release(self) -> None:
+        self._host.queues = False
+
+    def _lift(self) -> None:
+        self._host.rejects = NEVER
+
+    def _stop_mailboxes(self) -> None:
+        self._host.mailboxes = False
+
+    def _hold(self) -> None:
+        self._host.queues = self._host.postfix = True
+        self.queues = self._wish is not None and self._wish.role == "passive"

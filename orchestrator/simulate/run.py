@@ -1,0 +1,217 @@
+"""One seed: a journey, what befalls it, and what came of it.
+
+Everything is drawn from the seed, so that a seed is a story: told again, it is the same. Faults come while the journey
+runs and are mended when the last one is over; from then on an operation has to end by itself, or by an operator where
+it is stuck.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from random import Random
+
+from orchestrator.failover.conductor import Ask
+from orchestrator.failover.playbook import SHIPPED, Playbook, read_bytes
+from orchestrator.failover.steps import MAKERS
+from orchestrator.failover.verbs import JOURNEYS
+from orchestrator.records.journal import Journal
+from orchestrator.records.marks import State
+from orchestrator.simulate.clockwork import Clockwork
+from orchestrator.simulate.controller import Life, begin, order
+from orchestrator.simulate.faults import Fault, drawn, strike
+from orchestrator.simulate.guards import PAIR
+from orchestrator.simulate.laws import Broken
+from orchestrator.simulate.site import Site
+
+_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+"""An operation's: drawn anew each time, so it isn't told."""
+WARM = 18.0
+"""Seconds after which the lease is armed, and the journey begins."""
+PATIENCE = 900.0
+"""Seconds, after all is mended, in which an operation ends."""
+AFTER = 45.0
+"""Seconds of peace at the end: a quiet or a lease that was forgotten shows by then."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`broken`: the guarantee that didn't hold, empty when all did. `ended`: how the operation stands."""
+
+    seed: int
+    journey: str
+    ended: str
+    broken: str
+    story: tuple[str, ...]
+    seconds: float
+    events: int
+
+
+@cache
+def playbooks() -> dict[str, Playbook]:
+    """Those that are conducted here, without the steps that nobody does yet and that may be left out."""
+    found = {}
+    for name in ("switchover", "failover"):
+        head, *steps = (SHIPPED / f"{name}.yaml").read_text().split("\n  - do: ")
+        may = {verb for verb in JOURNEYS[name].may if verb not in MAKERS}
+        kept = [step for step in steps if step.split("\n")[0] not in may]
+        found[name] = read_bytes("\n  - do: ".join([head, *kept]).encode(), Path(f"{name}.yaml"))
+    return found
+
+
+@cache
+def able() -> list[str]:
+    """The journeys that have a step for each verb."""
+    return [name for name in ("switchover", "failover") if playbooks()[name].verbs() <= MAKERS.keys()]
+
+
+class Run:
+    """A seed at work."""
+
+    def __init__(self, seed: int, directory: Path, plan: list[Fault] | None = None, journey: str = "") -> None:
+        self.seed, self.directory = seed, directory
+        self.dice, self.clock = Random(seed), Clockwork()
+        self.story: list[str] = []
+        self.journey = journey or self.dice.choice(able())
+        self.at = self.dice.choice(["mirror", "desk"])
+        self.plan = drawn(self.dice, self.journey) if plan is None else plan
+        self.lives: list[Life] = []
+        self.rival: list[Life] = []
+        self.asks = 0
+
+    def outcome(self) -> Outcome:
+        broken = ""
+        with contextlib.redirect_stderr(_Told(self.say)):
+            self.site = Site(self.dice, self.clock, say=self.say, desk=self.at, playbooks=playbooks())
+            try:
+                self._through()
+            except Broken as error:
+                broken = str(error)
+                self.say(f"BROKEN {broken}")
+            finally:
+                for life in (*self.lives, *self.rival):
+                    if life.process is not None and not life.process.ended:
+                        life.process.kill()
+        clock = self.clock
+        return Outcome(self.seed, self.journey, self._state(), broken, tuple(self.story), clock.now, clock.events)
+
+    def say(self, text: str) -> None:
+        self.story.append(f"{self.clock.now:9.3f}  {_NAME.sub('op', text)}")
+
+    def _state(self) -> str:
+        with contextlib.closing(Journal(self.directory)) as journal:
+            found = journal.operations(PAIR)
+            return str(found[-1].state) if found else "not begun"
+
+    def _through(self) -> None:
+        clock = self.site.clockwork
+        self._until(WARM, lambda: False)
+        self.say(f"a {self.journey} begins; the controller is at the {self.at}")
+        for fault in self.plan:
+            clock.after(fault.at, partial(strike, self, fault))
+        self.begins()
+        mended = WARM + max((fault.at + fault.lasts for fault in self.plan), default=0.0) + 1.0
+        self._until(mended, lambda: False)
+        strike(self, Fault(0.0, "mend", "", 0.0))
+        self._until(mended + PATIENCE, lambda: self._over())
+        if not self._over():
+            raise Broken("G6: the operation hasn't ended, and isn't stuck")
+        self._until(clock.now + AFTER, lambda: False)
+        self._judge()
+
+    def _until(self, until: float, over: Callable[[], bool]) -> None:
+        self.site.clockwork.run(until, over)
+        for life in (*self.lives, *self.rival):
+            if life.process is not None and life.process.failed is not None:
+                failed = life.process.failed
+                raise failed if isinstance(failed, Broken) else Broken(f"the controller failed: {failed!r}") from failed
+
+    def _judge(self) -> None:
+        """What has to be so in the end, when nothing has been wrong for a while."""
+        state, serves = self._state(), bool(self.site.serving)
+        if state in (State.DONE, State.ROLLED_BACK) and not serves:
+            raise Broken(f"G6: the operation is {state}, all is mended, and nobody serves")
+        if state == State.STUCK:
+            who = "" if serves else ", and nobody serves"
+            raise Broken(f"G6: all is mended, and it stays stuck however often it is resumed{who}")
+
+    # ---- controllers -------------------------------------------------------------------------------------------------
+
+    def begins(self, dies_at: int = 0) -> None:
+        """A controller's life: it goes on with what it finds in the journal."""
+        if any(life.alive for life in self.lives) or (self.at == "mirror" and not self.site.hosts["mirror"].up):
+            return  # the pair's lock is held; or there is nothing to run on
+        life = Life(self.site, self.at, self.directory, dies_at)
+        self.lives.append(life)
+        life.begins(begin(self.playbook, self.site.active, self.site.passive, "an operator"))
+
+    def rivals(self) -> None:
+        """Another controller, with a journal of its own, that orders a journey of the same pair."""
+        if any(life.alive for life in self.rival):
+            return  # it holds the pair's lock where it runs
+        elsewhere = self.directory / "rival"
+        elsewhere.mkdir(exist_ok=True)
+        life = Life(self.site, "witness", elsewhere, 0)
+        self.rival.append(life)
+        life.begins(begin(playbooks()[able()[-1]], self.site.active, self.site.passive, "another controller"))
+
+    @property
+    def playbook(self) -> Playbook:
+        return playbooks()[self.journey]
+
+    def dies(self) -> None:
+        for life in self.lives:
+            if life.process is not None and life.alive:
+                self.say(f"{self.at}: the controller dies")
+                life.process.kill()
+
+    def ordered(self, verb: str) -> None:
+        """An operator's word: to the controller that runs, or by a new one where none does."""
+        self.say(f"{self.at}: an operator orders {verb}")
+        running = [life for life in self.lives if life.alive]
+        if running:
+            if verb == "rollback":
+                running[0].wanted = Ask.ROLL_BACK
+            return
+        life = Life(self.site, self.at, self.directory, 0)
+        self.lives.append(life)
+        life.begins(order(verb))
+
+    def _over(self) -> bool:
+        """Whether the operation has ended. One that is stuck is resumed once, then left."""
+        if any(life.alive for life in (*self.lives, *self.rival)):
+            return False
+        state = self._state()
+        if state == State.OPEN:
+            self.begins()
+            return False
+        if state == State.STUCK and self.asks < 2:
+            self.asks += 1
+            self.ordered("resume")
+            return False
+        return True
+
+
+class _Told(io.TextIOBase):
+    """What guards write for their journal, into the story."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            self._say(f"  a guard: {text.strip()}")
+        return len(text)
+
+
+def run(seed: int, journey: str = "", plan: list[Fault] | None = None) -> Outcome:
+    """The seed's story. Of a seed, `journey` and `plan` may be said instead of drawn."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="mailmirror-", dir=shm if shm.is_dir() else None) as directory:
+        return Run(seed, Path(directory), plan, journey).outcome()
