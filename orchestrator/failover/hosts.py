@@ -116,9 +116,9 @@ class Hosts:
 
     # ---- fences ------------------------------------------------------------------------------------------------------
 
-    def cut_off(self, place: str, within: float) -> str:
+    def cut_off(self, place: str, epoch: int, within: float) -> str:
         host = self._at(place)
-        epoch, ends = 0, device.boottime() + within
+        ends = device.boottime() + within
         tested = fences.tests(self._pair.state_dir, self._pair.name)
         for outcomes, proven in levels.each(levels.devices(host), device.State.OFF, None):
             found = levels.off_proof(host.name, epoch, outcomes, tested, by="the controller", clock=levels.boot_id())
@@ -141,9 +141,10 @@ class Hosts:
     def unready(self, journey: str) -> Sequence[str]:
         del journey
         found = checks(gather(self._pair, {}, "it isn't asked here"))
-        return [
-            _sentence(check) for check in found if check.name in PLANNED and check.state in (State.RED, State.UNKNOWN)
-        ]
+        if all(check.name != "guards" for check in found):
+            return ["guards: This pair only replicates: say mm_services, and lay guards down."]
+        bad = (State.RED, State.UNKNOWN)
+        return [_sentence(check) for check in found if check.name in PLANNED and check.state in bad]
 
     def outside(self, place: str, within: float) -> str:
         host, password = self._at(place), self._password()

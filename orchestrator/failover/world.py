@@ -77,7 +77,7 @@ class World(Protocol):
     def vip(self) -> Vip | None:
         """The addresses that move; None where there are none."""
 
-    def cut_off(self, place: str, within: float) -> str:
+    def cut_off(self, place: str, epoch: int, within: float) -> str:
         """Have the fence devices of a host switch it off, level by level; the proof in words, empty without one."""
 
     def attested(self, place: str, epoch: int) -> str:

@@ -231,7 +231,7 @@ class Life:
     def vip(self) -> Vip | None:
         return None
 
-    def cut_off(self, place: str, within: float) -> str:
+    def cut_off(self, place: str, epoch: int, within: float) -> str:
         """A device that works cuts the power, and shows it."""
         self._instant("before it cuts the power")
         if not self.site.device:

@@ -158,7 +158,7 @@ class Fence(Guarded):
         if self.voyage.world.leased():
             self.wait(self.probe)
         if self.probe().state is not DONE:
-            said = self.voyage.world.cut_off(self.voyage.active, self.voyage.left)
+            said = self.voyage.world.cut_off(self.voyage.active, self.voyage.leaves, self.voyage.left)
             if said:
                 note_fence(self.voyage, DEVICE, said)
 

@@ -1,0 +1,87 @@
+"""Journeys where nothing is there to rely on: hosts without guards. A plan says so, an order is refused, all goes on.
+
+Real hosts as in `test_control`: a primary behind a real sshd, the mirror on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from orchestrator.failover import playbook
+from orchestrator.records.journal import Journal, Opening
+from tests.e2e.test_control import Operator, operator  # noqa: F401 - the fixture
+from tests.unit.daemon.test_follower import until
+
+pytestmark = pytest.mark.lab
+WITHIN = 40.0
+
+
+@pytest.fixture
+def synced(operator: Operator) -> Operator:  # noqa: F811
+    operator.type("sync")
+    return operator
+
+
+@contextmanager
+def daemon(operator: Operator) -> Iterator[subprocess.Popen[Any]]:  # noqa: F811
+    running = operator.daemon()
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def ends(operator: Operator) -> list[str]:  # noqa: F811
+    """How the pair's operations stand."""
+    with Journal(operator.base / "state") as journal:
+        return [str(each.state) for each in journal.operations("org")]
+
+
+def refused(operator: Operator) -> None:  # noqa: F811
+    """A switchover is rolled back at once, since there are no guards."""
+    told = json.loads(operator.type("switchover", "--yes", "--reason", "try", "--format", "json", code=1))
+    assert (told["state"], told["active"], told["epoch"]) == ("rolled back", "primary", 1)
+
+
+@pytest.mark.issue("5.5 --dry-run is exactly the precheck plus the plan")
+def test_a_plan_shows_every_step_and_changes_nothing(synced: Operator) -> None:
+    told = synced.type("plan", "switchover").splitlines()
+    assert told[0] == "org: switchover from the primary to the mirror, epoch 1"
+    assert len(told) == 2 + 16 and " not done " in told[2] and "lay guards down" in told[2]
+    steps = synced.told("switchover", "--dry-run")["steps"]
+    assert [step["verb"] for step in steps][:3] == ["ready", "presync", "quiesce"]
+    assert steps[2]["now"] == "unknown"
+    assert ends(synced) == []
+
+
+def test_without_guards_a_switchover_is_refused_and_nothing_is_changed(synced: Operator) -> None:
+    refused(synced)
+    synced.type("failback", code=5)  # without a terminal it has to be said
+    assert ends(synced) == ["rolled back"]
+    synced.type("sync")
+
+
+def test_in_the_daemon_a_pair_is_followed_again_after_it(synced: Operator) -> None:
+    with daemon(synced):
+        assert synced.told("plan", "switchover")["active"] == "primary"
+        assert synced.link() == "live", "a plan doesn't send the pair's thread away"
+        refused(synced)
+        until(lambda: synced.link() == "live", WITHIN)
+    assert ends(synced) == ["rolled back"]
+
+
+@pytest.mark.issue("5.3 restarted daemon resumes forward, rolls back before the point of no return")
+def test_what_a_dead_daemon_left_open_is_ended_by_the_next(synced: Operator) -> None:
+    text = playbook.load("switchover").text
+    with Journal(synced.base / "state") as journal:
+        journal.begin(Opening("org", "switchover", "primary", "mirror", 1, 2, "ann", "try", text, "0"))
+    with daemon(synced):
+        until(lambda: ends(synced) == ["rolled back"], WITHIN)
+        until(lambda: synced.link() == "live", WITHIN)
