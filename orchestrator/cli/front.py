@@ -39,6 +39,8 @@ VERBS = {
     "plan": "The steps of a journey, and what is there now of each.",
     "switchover": "Move the users to the passive place, by plan; nothing is lost.",
     "failback": "Move the users back to the primary.",
+    "history": "The journeys of each pair, and how they ended.",
+    "op": "Resume, roll back or abort an operation that hasn't ended.",
     "simulate": "Look for what breaks a journey, in virtual time.",
     "agent": "Install, update or remove the agent on a host.",
     "dns": "See the names that follow the active place; try a change.",

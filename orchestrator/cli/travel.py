@@ -50,10 +50,28 @@ def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str) -> int
     except Held as held:
         asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason}
         told = reach.ask_daemon(pair, asked, held, _progress)
+    return _ended(front, told)
+
+
+def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
+    """An operator's word on an operation, here or in the daemon; the exit code."""
+    try:
+        with Lock(pair.state_dir, pair.name, f"op {what}"):
+            ordered = _journeys().Word(what, name, getpass.getuser(), reason)
+            told = _journeys().ordered(_means(front, pair), ordered, progress=_progress)
+    except Held as held:
+        asked = {"verb": "op", "pair": pair.name, "what": what, "id": name, "reason": reason}
+        told = reach.ask_daemon(pair, asked, held, _progress)
+    code = _ended(front, told)
+    return 0 if (what, told["state"]) in (("abort", "aborted"), ("rollback", "rolled back")) else code
+
+
+def _ended(front: Front, told: dict[str, Any]) -> int:
     if front.style == "json":
         click.echo(json.dumps(told, indent=2))
     else:
-        click.echo(f"{journey} {told['operation']}: {told['state']} after {told['seconds']:.1f} s: {told['why']}")
+        what = f"{told['journey']} {told['operation']}"
+        click.echo(f"{what}: {told['state']} after {told['seconds']:.1f} s: {told['why']}")
     return EXITS[told["state"]]
 
 

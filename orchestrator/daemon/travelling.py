@@ -46,6 +46,10 @@ class Travelling:
 
         return self._alone(pair, f"a {journey}", work)
 
+    def order(self, pair: str, what: str, operation: str, by: str, reason: str, outlet: Outlet) -> Any:
+        word = journeys.Word(what, operation, by, reason)
+        return self._alone(pair, f"op {what}", lambda means: journeys.ordered(means, word, progress=outlet.offer))
+
     def take_up_all(self) -> None:
         """Before the pairs' threads start: those of pairs with an open operation begin away from the stores, and a
         further thread goes on with what a daemon that died left open.

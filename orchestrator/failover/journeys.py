@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from orchestrator import __version__
 from orchestrator.errors import Refused
@@ -161,15 +162,43 @@ def told(
 ) -> dict[str, Any]:
     """`run`, its moves told as {"seconds", "text"}, and how it ended as JSON."""
     began = time.monotonic()
-    verbs = {line.number: line.verb for line in playbook.load(journey).lines}
+    ended = run(means, journey, by=by, reason=reason, told=_telling(began, progress))
+    return as_json(ended, time.monotonic() - began)
 
+
+class Word(NamedTuple):
+    """An operator's, on an operation: `what` is resume, rollback or abort."""
+
+    what: str
+    operation: str
+    by: str
+    reason: str
+
+
+def ordered(means: Means, word: Word, *, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """What became of the operation by it, as JSON. Raises Refused and UsageError as the conductor does."""
+    began = time.monotonic()
+    with _conducting(means, _telling(began, progress)) as (conductor, _):
+        if word.what == "resume":
+            ended = conductor.resume(word.operation, word.by, word.reason)
+        elif word.what == "rollback":
+            ended = conductor.roll_back(word.operation, word.by, word.reason)
+        else:
+            ended = conductor.abort(word.operation, word.by, word.reason)
+    return as_json(ended, time.monotonic() - began)
+
+
+def _telling(began: float, progress: Callable[[dict[str, Any]], None]) -> Told:
     def tell(operation: Operation, move: Move) -> None:
         if move.do in WORTH_TELLING:
-            what = f"{verbs.get(move.number, operation.opening.journey)}: {WORTH_TELLING[move.do]}"
-            progress({"seconds": round(time.monotonic() - began, 3), "text": f"{what}: {move.why}"})
+            lines = playbook.read_bytes(
+                operation.opening.playbook.encode(), Path(f"{operation.opening.journey}.yaml")
+            ).lines
+            verb = next((line.verb for line in lines if line.number == move.number), operation.opening.journey)
+            text = f"{verb}: {WORTH_TELLING[move.do]}: {move.why}"
+            progress({"seconds": round(time.monotonic() - began, 3), "text": text})
 
-    ended = run(means, journey, by=by, reason=reason, told=tell)
-    return as_json(ended, time.monotonic() - began)
+    return tell
 
 
 def as_json(ended: Operation, seconds: float) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class Journal:
             named = f"{other.opening.journey} {other.id} ({other.state})" if other else "another operation"
             raise Refused(
                 f"{opening.pair} has an operation that hasn't ended: {named}.",
-                remedy="See `mailmirror explain`, then `mailmirror op resume`, `op rollback` or `op abort`.",
+                remedy="See `mailmirror history`, then `mailmirror op resume`, `op rollback` or `op abort`.",
             ) from error
         return self.operation(name)
 

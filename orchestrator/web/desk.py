@@ -57,6 +57,9 @@ class Travels(Protocol):
     def go(self, pair: str, journey: str, by: str, reason: str, outlet: Outlet) -> Json:
         """Carry it out to its end; how it ended. Raises Refused where it can't begin."""
 
+    def order(self, pair: str, what: str, operation: str, by: str, reason: str, outlet: Outlet) -> Json:
+        """resume, rollback or abort an operation; how it stands then. Raises Refused, UsageError."""
+
 
 class Outlet(Protocol):
     """Where an answer's forerunners go."""
@@ -135,6 +138,7 @@ class Desk:
             "retry": self._retry,
             "plan": self._plan,
             "journey": self._journey,
+            "op": self._op,
             "subscribe": self._subscribe,
         }
 
@@ -223,6 +227,12 @@ class Desk:
     def _journey(self, request: Request, outlet: Outlet) -> Json:
         reason = request.text("reason", "")
         return self._moving().go(self._name(request), request.text("journey"), request.text("by"), reason, outlet)
+
+    def _op(self, request: Request, outlet: Outlet) -> Json:
+        what, operation, reason = request.text("what"), request.text("id"), request.text("reason", "")
+        if what not in ("resume", "rollback", "abort"):
+            raise UsageError(f"An operation is resumed, rolled back or aborted, not {what[:40]!r}.")
+        return self._moving().order(self._name(request), what, operation, request.text("by"), reason, outlet)
 
     def _moving(self) -> Travels:
         if self._travels is None:

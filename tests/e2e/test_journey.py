@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 
 from orchestrator.failover import playbook
 from orchestrator.records.journal import Journal, Opening
+from orchestrator.records.marks import State
 from tests.e2e.test_control import Operator, operator  # noqa: F401 - the fixture
 from tests.unit.daemon.test_follower import until
 
@@ -85,3 +86,20 @@ def test_what_a_dead_daemon_left_open_is_ended_by_the_next(synced: Operator) -> 
     with daemon(synced):
         until(lambda: ends(synced) == ["rolled back"], WITHIN)
         until(lambda: synced.link() == "live", WITHIN)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_an_operator_ends_what_is_open_and_history_tells_it(synced: Operator, running: bool) -> None:
+    text = playbook.load("switchover").text
+    with Journal(synced.base / "state") as journal:
+        name = journal.begin(Opening("org", "switchover", "primary", "mirror", 1, 2, "ann", "try", text, "0")).id
+        journal.end(name, State.STUCK, "something failed")
+    with daemon(synced) if running else nullcontext():
+        assert "something failed" in synced.type("history")
+        synced.type("switchover", "--yes", code=4)
+        synced.type("op", "abort", name, "--yes", code=2)  # it needs a reason
+        told = synced.told("op", "abort", name, "--yes", "--reason", "by hand")
+        assert told["state"] == "aborted"
+        [row] = synced.told("history")
+        assert (row["operation"], row["state"], row["by"]) == (name, "aborted", "ann")
+        synced.type("op", "resume", name, "--yes", code=4)  # it has ended
