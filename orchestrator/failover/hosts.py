@@ -57,7 +57,8 @@ class Hosts:
             link.close()
 
     def ask(self, place: str, verb: str, head: Head, within: float, blob: bytes = b"") -> Answered:
-        answer = self._link(place).request(verb, dict(head), blob, timeout=max(0.1, within))
+        named = {"pair": self._pair.name} if verb == "guard" else {}  # a witness may have guards of several pairs
+        answer = self._link(place).request(verb, {**head, **named}, blob, timeout=max(0.1, within))
         return Answered(answer.head, bytes(answer.blob))
 
     def _link(self, place: str) -> Conversation:
