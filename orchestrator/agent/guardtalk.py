@@ -24,17 +24,15 @@ import os
 import signal
 import socket
 import sys
-import threading
 from typing import Any, Dict, Generator, List, Optional
 
 from . import VERSION, address, gate, guardpost, register, settings
 from .guardpost import Post, say
 from .hands import POSTFIX
 from .homes import PLAIN, Home
-from .serve import Answer, Fault, args
+from .serve import Answer, Fault, args, aside
 
 WITHIN = 10.0
-TICK = 0.02  # seconds between two looks for an answer
 WORDS = ("verb", "operation", "epoch", "active", "proof", "words", "seconds", "quiet")
 """What an order says; `orders.Order` has their meaning."""
 
@@ -72,21 +70,11 @@ def asked(head: Dict[str, Any], run: str = "", within: float = WITHIN) -> Genera
             "bad-request", f"an order has a verb, and may have {', '.join(WORDS[1:])}; not {sorted(order)!r:.99}"
         )
     run = run or settings.chosen(str(head.get("pair", ""))).run
-    told: List[Any] = []
-
-    def call() -> None:
-        try:
-            told.append(ask(order, run, within))
-        except Silent as silent:
-            told.append(silent)
-
-    calling = threading.Thread(target=call, name="guard", daemon=True)
-    calling.start()
-    while calling.is_alive():
-        yield TICK
-    [answer] = told
-    if isinstance(answer, Silent):
-        raise Fault("unguarded", str(answer), "Lay it down: `mailmirror agent install HOST --guard`; it takes root.")
+    try:
+        answer = yield from aside("guard", lambda: ask(order, run, within))
+    except Silent as silent:
+        remedy = "Lay it down: `mailmirror agent install HOST --guard`; it takes root."
+        raise Fault("unguarded", str(silent), remedy) from silent
     if "error" in answer:
         raise Fault("refused", str(answer["error"]), "Nothing was changed. `mailmirror-guard status` there says more.")
     return Answer(answer)

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, Generator, List, Mapping, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Generator, List, Mapping, NamedTuple, Optional, TypeVar, Union
 
 from . import PROTOCOL, VERSION
 from .beneath import NotRegular, Outside
@@ -59,6 +59,28 @@ Work = Generator[Optional[float], None, Answer]
 """A long verb: yields None to go on soon, or the seconds to wait; returns its answer."""
 
 Verb = Callable[[Dict[str, Any], Frame], Union[Answer, Work]]
+TICK = 0.02  # seconds between two looks whether something that runs aside is over
+T = TypeVar("T")
+
+
+def aside(name: str, call: Callable[[], T]) -> Generator[Optional[float], None, T]:
+    """What a call that may take long returns, or raises; meanwhile other requests are served."""
+    results: List[T] = []
+    failures: List[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised again below, where it is waited for
+            failures.append(error)
+
+    running = threading.Thread(target=run, name=name, daemon=True)
+    running.start()
+    while running.is_alive():
+        yield TICK
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 class Outlet:

@@ -9,14 +9,13 @@ Invariant: `look` changes nothing, and what is asked again is done once. Other r
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 
 from . import guardtalk, quiesce, refusal, units
 from .homes import PLAIN
 from .posture import DONE, NOT_DONE
-from .serve import Answer, Fault, args
+from .serve import TICK, Answer, Fault, args, aside
 from .settings import SMTP, Settings, Unusable, load
 
 DRAIN = 2.0
@@ -27,7 +26,6 @@ AGAIN = 0.2  # seconds until a session that is still there is asked once more
 PAUSE = 0.02  # seconds between two batches of sessions that are ended
 STOPS = 20.0
 MOST = 64
-TICK = 0.02
 
 
 def done(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
@@ -44,22 +42,8 @@ def done(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
     work = _DOES.get(do)
     if work is None:
         raise Fault("bad-request", f"no {do!r:.40} of services", f"There are {', '.join(_DOES)}.")
-    results: List[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(work(head))
-        except Exception as error:  # noqa: BLE001 - becomes the request's answer
-            results.append(error)
-
-    running = threading.Thread(target=run, name="services", daemon=True)
-    running.start()
-    while running.is_alive():
-        yield TICK
-    [result] = results
-    if isinstance(result, Exception):
-        raise result
-    return Answer(result)
+    answered: Dict[str, Any] = yield from aside("services", lambda: work(head))
+    return Answer(answered)
 
 
 # --- what may be done -------------------------------------------------------------------------------------------------

@@ -55,7 +55,12 @@ class Travelling:
         further thread goes on with what a daemon that died left open.
         """
         for name, pair in self._pairs.items():
-            if journeys.left_open(pair):
+            try:
+                left = journeys.left_open(pair)
+            except MailmirrorError as error:  # what is copied doesn't hang on the journal; no journey begins without it
+                log.error("Whether an operation is open isn't known pair=%s: %s %s", name, error, error.remedy)
+                continue
+            if left is not None:
                 self._followers[name].stay_away("an operation is open")
                 threading.Thread(target=self._take_up, args=(name,), name=f"open {name}", daemon=True).start()
 

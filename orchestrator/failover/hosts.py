@@ -14,15 +14,13 @@ from typing import Any
 
 from orchestrator.errors import HostError, NotPermitted, OperatorError, Refused
 from orchestrator.failover.world import Answered, Copying, Head
-from orchestrator.fencing import attest, device, levels, proof
 from orchestrator.health.asked import PROBES, seats
 from orchestrator.inventory import secret
-from orchestrator.inventory.model import WITNESS, Host, Pair
+from orchestrator.inventory.model import Host, Pair
 from orchestrator.readiness import asking
 from orchestrator.readiness.check import Check, State
 from orchestrator.readiness.checks import checks
 from orchestrator.readiness.gather import gather
-from orchestrator.records import fences
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.opening import open_conversation
 from orchestrator.traffic import declared
@@ -91,9 +89,6 @@ class Hosts:
     def stores(self, place: str) -> Sequence[str]:
         return [store.root for store in self._at(place).stores]
 
-    def leased(self) -> bool:
-        return self._pair.lease is not None and self._pair.at(WITNESS) is not None
-
     def pointers(self) -> Sequence[Pointer[Any]]:
         ways: list[Pointer[Any]] = []
         if self._pair.dns is not None:
@@ -114,28 +109,6 @@ class Hosts:
 
     def _of_addresses(self, place: str, head: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.ask(place, "address", head, asking.SECONDS).head
-
-    # ---- fences ------------------------------------------------------------------------------------------------------
-
-    def cut_off(self, place: str, epoch: int, within: float) -> str:
-        host = self._at(place)
-        ends = device.boottime() + within
-        tested = fences.tests(self._pair.state_dir, self._pair.name)
-        for outcomes, proven in levels.each(levels.devices(host), device.State.OFF, None):
-            found = levels.off_proof(host.name, epoch, outcomes, tested, by="the controller", clock=levels.boot_id())
-            case = proof.Case(host.name, epoch, "", device.boottime(), levels.boot_id(), time.time())
-            if proven and not proof.why_not(found, case):
-                return proof.words(found)
-            if device.boottime() > ends:
-                break
-        return ""
-
-    def attested(self, place: str, epoch: int) -> str:
-        said = attest.latest(self._pair.state_dir, self._pair.name, self.host(place), epoch)
-        if said is None:
-            return ""
-        case = proof.Case(said.host, epoch, "", device.boottime(), levels.boot_id(), time.time())
-        return "" if proof.why_not(said, case) else proof.words(said)
 
     # ---- checks ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator import __version__
-from orchestrator.errors import Refused
+from orchestrator.errors import NothingToDo, Refused
 from orchestrator.failover import playbook
 from orchestrator.failover.conductor import Conductor, Seen
 from orchestrator.failover.copying import Alone, Copies
@@ -69,7 +69,7 @@ class Means:
 def precheck(means: Means, journey: str) -> tuple[Standing, list[Seen]]:
     """Each step of the journey's playbook with what is there now. Nothing is done, and nothing written."""
     with _conducting(means, _nobody) as (conductor, world):
-        standing = standing_of(world, means.pair)
+        standing = going(journey, standing_of(world, means.pair), means.pair)
         seen = conductor.precheck(
             playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
             epoch=standing.epoch,
@@ -82,7 +82,7 @@ def run(means: Means, journey: str, *, by: str, reason: str, told: Told) -> Oper
     failure of theirs: then it is open, and `take_up` goes on.
     """
     with _conducting(means, told) as (conductor, world):
-        standing = standing_of(world, means.pair)
+        standing = going(journey, standing_of(world, means.pair), means.pair)
         began = conductor.begin(
             playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
             epoch=standing.epoch, by=by, reason=reason, version=__version__,
@@ -117,6 +117,16 @@ def standing_of(world: World, pair: Pair) -> Standing:
     active = next(place for place in places if world.host(place) == host)
     epoch = max(claim.epoch for some in claims for claim in some)
     return Standing(active, MIRROR if active == PRIMARY else PRIMARY, epoch)
+
+
+def going(journey: str, standing: Standing, pair: Pair) -> Standing:
+    """The standing, where the journey leads somewhere from it. Raises NothingToDo: home is where it is."""
+    if journey == "failback" and standing.active == PRIMARY:
+        raise NothingToDo(
+            f"{pair.primary.name} is active already: a failback leads to the primary.",
+            remedy="To the mirror leads `mailmirror switchover`.",
+        )
+    return standing
 
 
 def _claim(world: World, place: str, number: int) -> Claim:

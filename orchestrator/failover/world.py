@@ -68,20 +68,11 @@ class World(Protocol):
     def stores(self, place: str) -> Sequence[str]:
         """The roots of a place's stores."""
 
-    def leased(self) -> bool:
-        """Whether the pair has a lease."""
-
     def pointers(self) -> Sequence[Pointer[Any]]:
         """The ways that lead users by name, or by the site's own commands."""
 
     def vip(self) -> Vip | None:
         """The addresses that move; None where there are none."""
-
-    def cut_off(self, place: str, epoch: int, within: float) -> str:
-        """Have the fence devices of a host switch it off, level by level; the proof in words, empty without one."""
-
-    def attested(self, place: str, epoch: int) -> str:
-        """An operator's statement that still counts, that a host is fenced in this epoch; empty without one."""
 
     def unready(self, journey: str) -> Sequence[str]:
         """What speaks against this journey now, a sentence each."""

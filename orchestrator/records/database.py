@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import MailmirrorError, NotPermitted, OperatorError, TryAgain
-from orchestrator.records.lock import state_dir
+from orchestrator.records.lock import state_dir, writing
 
 NAME = "journal.sqlite"
 APPLICATION = 0x6D6D6A31  # "mmj1", so that another program's file isn't taken for ours
@@ -69,17 +69,11 @@ def told(path: Path) -> Iterator[None]:
 def connect(directory: Path) -> sqlite3.Connection:
     """The file of a state directory, made where there is none. Raises TryAgain, NotPermitted, OperatorError."""
     path = path_of(state_dir(directory))
-    try:
+    with writing(path):
         if not os.path.lexists(path):
             _make(path)
         with path.open("r+b") as file:
             empty = not file.read(1)
-    except PermissionError as error:
-        raise NotPermitted(f"{path} can't be written: {error.strerror}.") from error
-    except OSError as error:
-        raise OperatorError(
-            f"{path} can't be written: {error.strerror}.", remedy="Make room there, or mend mm_state_dir."
-        ) from error
     if empty:
         raise _damaged(path, "it is empty")
     with told(path):

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import NotPermitted, OperatorError
-from orchestrator.records.lock import state_dir
+from orchestrator.errors import OperatorError
+from orchestrator.records.lock import state_dir, writing
 
 
 def append(directory: Path, path: Path, line: str) -> None:
@@ -21,7 +21,7 @@ def append(directory: Path, path: Path, line: str) -> None:
     OperatorError.
     """
     state_dir(directory)
-    try:
+    with writing(path):
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
             size = os.fstat(fd).st_size
@@ -34,12 +34,6 @@ def append(directory: Path, path: Path, line: str) -> None:
             os.close(fd)
         if not size:
             _keep_name(directory)
-    except PermissionError as error:
-        raise NotPermitted(f"{path} can't be written: {error.strerror}.") from error
-    except OSError as error:
-        raise OperatorError(
-            f"{path} can't be written: {error.strerror}.", remedy="Make room there, or mend mm_state_dir."
-        ) from error
 
 
 def _keep_name(directory: Path) -> None:

@@ -13,6 +13,8 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +58,19 @@ def state_dir(path: Path) -> Path:
     except OSError as error:
         raise OperatorError(f"{path} can't be made: {error.strerror}.", remedy="Correct mm_state_dir.") from error
     return path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """The system's errors about a file of a state directory in our words. Raises NotPermitted, OperatorError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise NotPermitted(f"{path} can't be written: {error.strerror}.") from error
+    except OSError as error:
+        raise OperatorError(
+            f"{path} can't be written: {error.strerror}.", remedy="Make room there, or mend mm_state_dir."
+        ) from error
 
 
 class Lock:

@@ -222,27 +222,11 @@ class Life:
     def stores(self, place: str) -> Sequence[str]:
         return ["/store"]
 
-    def leased(self) -> bool:
-        return "witness" in self.site.hosts
-
     def pointers(self) -> Sequence[Pointer[Any]]:
         return []
 
     def vip(self) -> Vip | None:
         return None
-
-    def cut_off(self, place: str, epoch: int, within: float) -> str:
-        """A device that works cuts the power, and shows it."""
-        self._instant("before it cuts the power")
-        if not self.site.device:
-            return ""
-        self.pause(min(within, 1.0))
-        self.site.power_cut(place)
-        self._instant("after it cut the power")
-        return f"the {place} is off, by its device"
-
-    def attested(self, place: str, epoch: int) -> str:
-        return ""
 
     def unready(self, journey: str) -> Sequence[str]:
         return [] if self.lag() is not None else ["copying: how much the passive place lacks isn't known"]

@@ -27,7 +27,7 @@ MAIL = ("primary", "mirror")
 
 @dataclass
 class Site:
-    """`active` and `passive` as they are when the journey begins. `device`: a fence device works."""
+    """`active` and `passive` as they are when the journey begins."""
 
     dice: Random
     clockwork: Clockwork
@@ -35,7 +35,6 @@ class Site:
     laws: Laws = field(default_factory=Laws)
     active: str = "primary"
     passive: str = "mirror"
-    device: bool = False
     wall_jump: float = 0.0
     desk: str = "desk"
     copies: bool = True

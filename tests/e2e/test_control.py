@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ class Operator:
 
     def holder(self) -> dict[str, Any]:
         return dict(json.loads((self.base / "state/org.lock").read_text()))
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[Any]]:
+        """With a daemon, which ends with it."""
+        running = self.daemon()
+        try:
+            yield running
+        finally:
+            running.terminate()
+            running.wait(10)
 
     def daemon(self) -> subprocess.Popen[Any]:
         with (self.base / "daemon.log").open("ab") as log:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.test_dovecot_uidlist import CONFIGURATION
 from tests.support import image, pairs, require
 from tests.support.outage import ANN, Loss
 
@@ -15,15 +16,6 @@ pytestmark = [
     pytest.mark.issue("5.4 rejoin: cut, differences, aside, reclaim by delivery, with a real Dovecot"),
 ]
 VMAIL = 5000
-CONFIGURATION = """
-mail_uid = 5000
-mail_gid = 5000
-log_timestamp =
-stats_writer_socket_path =
-namespace inbox {
-  inbox = yes
-}
-"""
 
 
 class Pair(Loss):

@@ -6,10 +6,7 @@ Real hosts as in `test_control`: a primary behind a real sshd, the mirror on thi
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import nullcontext
 
 import pytest
 
@@ -27,16 +24,6 @@ WITHIN = 40.0
 def synced(operator: Operator) -> Operator:  # noqa: F811
     operator.type("sync")
     return operator
-
-
-@contextmanager
-def daemon(operator: Operator) -> Iterator[subprocess.Popen[Any]]:  # noqa: F811
-    running = operator.daemon()
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait(10)
 
 
 def ends(operator: Operator) -> list[str]:  # noqa: F811
@@ -64,13 +51,14 @@ def test_a_plan_shows_every_step_and_changes_nothing(synced: Operator) -> None:
 
 def test_without_guards_a_switchover_is_refused_and_nothing_is_changed(synced: Operator) -> None:
     refused(synced)
-    synced.type("failback", code=5)  # without a terminal it has to be said
+    synced.type("switchover", code=5)  # without a terminal it has to be said
+    synced.type("failback", "--yes", code=3)  # the primary is active
     assert ends(synced) == ["rolled back"]
     synced.type("sync")
 
 
 def test_in_the_daemon_a_pair_is_followed_again_after_it(synced: Operator) -> None:
-    with daemon(synced):
+    with synced.running():
         assert synced.told("plan", "switchover")["active"] == "primary"
         assert synced.link() == "live", "a plan doesn't send the pair's thread away"
         refused(synced)
@@ -83,7 +71,7 @@ def test_what_a_dead_daemon_left_open_is_ended_by_the_next(synced: Operator) -> 
     text = playbook.load("switchover").text
     with Journal(synced.base / "state") as journal:
         journal.begin(Opening("org", "switchover", "primary", "mirror", 1, 2, "ann", "try", text, "0"))
-    with daemon(synced):
+    with synced.running():
         until(lambda: ends(synced) == ["rolled back"], WITHIN)
         until(lambda: synced.link() == "live", WITHIN)
 
@@ -94,7 +82,7 @@ def test_an_operator_ends_what_is_open_and_history_tells_it(synced: Operator, ru
     with Journal(synced.base / "state") as journal:
         name = journal.begin(Opening("org", "switchover", "primary", "mirror", 1, 2, "ann", "try", text, "0")).id
         journal.end(name, State.STUCK, "something failed")
-    with daemon(synced) if running else nullcontext():
+    with synced.running() if running else nullcontext():
         assert "something failed" in synced.type("history")
         synced.type("switchover", "--yes", code=4)
         synced.type("op", "abort", name, "--yes", code=2)  # it needs a reason

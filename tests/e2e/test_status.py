@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,16 +24,6 @@ WITHIN = 40.0
 def row(told: str) -> list[str]:
     """The pair's row of the table, by column."""
     return re.split(r"  +", told.splitlines()[1].strip())
-
-
-@contextmanager
-def daemon(operator: Operator) -> Iterator[subprocess.Popen[Any]]:  # noqa: F811
-    running = operator.daemon()
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait(10)
 
 
 def passive(operator: Operator) -> dict[str, Any]:  # noqa: F811
@@ -56,7 +44,7 @@ def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None: 
     )
     assert "poll" not in told, "how a pass looked is nobody's trouble"
     operator.type("verify")
-    with daemon(operator):
+    with operator.running():
         told = operator.type("status")
         cells = row(told)
         assert cells[:7] == ["org", "live", "mail1", "mail2", "mirror", "0 s", "0"] and cells[7].startswith("20")
@@ -70,7 +58,7 @@ def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None: 
 def test_a_link_that_is_down(operator: Operator) -> None:  # noqa: F811
     text = operator.inventory.read_text()
     operator.inventory.write_text(text.replace("mm_state_dir", "mm_rpo: 2s, mm_state_dir"))
-    with daemon(operator):
+    with operator.running():
         until(lambda: passive(operator)["lag_seconds"] == 0.0, WITHIN)
         operator.root.check(["sh", "-c", "kill -STOP $(pidof sshd)"])
         until(lambda: operator.link() == "connecting", WITHIN)
@@ -110,7 +98,7 @@ def test_waiting_deletions_are_shown_and_released_by_the_command_that_is_shown(o
     operator.type("sync")
     operator.type(*first[1].split(), code=4)
     assert len(list((operator.base / "there/jane/new").iterdir())) == 302, "an older id releases nothing"
-    with daemon(operator):
+    with operator.running():
         operator.type(*first[1].split(), code=4)
         second = re.search(r"mailmirror (ack org \w+ --accept-loss)", operator.type("status"))
         assert second and second[1] != first[1]

@@ -26,6 +26,7 @@ from orchestrator.errors import HostUnreachable, LinkLost
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.lines import ChildLine, house
 from tests.support import pairs
+from tests.support.dying import WRAP
 
 BEFORE, HALF, AFTER = HOWS = ("before", "half", "after")
 ALL = bool(os.environ.get("ALL_CRASHES"))
@@ -58,14 +59,9 @@ def act(what, call, half=None):
         die()
     return result
 
-def wrap(module, name, counts=lambda *a, **k: True, half=None):
-    real = getattr(module, name)
-    def wrapped(*a, **k):
-        if not counts(*a, **k):
-            return real(*a, **k)
-        return act(name, lambda: real(*a, **k), None if half is None else lambda: half(real, *a, **k))
-    setattr(module, name, wrapped)
-
+"""
+_DYING += WRAP
+_DYING += """
 def is_file(fd, *a, **k):
     return stat.S_ISREG(os.fstat(fd).st_mode)
 

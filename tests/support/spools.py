@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from tests.support.dying import WRAP
 from tests.support.postfix import Postfix
 
 GIVES, TAKES = "/etc/postfix", "/etc/postfix-out"
@@ -56,14 +57,9 @@ def act(what, call, half=None):
         die()
     return result
 
-def wrap(module, name, counts=lambda *a, **k: True, half=None):
-    real = getattr(module, name)
-    def wrapped(*a, **k):
-        if not counts(*a, **k):
-            return real(*a, **k)
-        return act(name, lambda: real(*a, **k), None if half is None else lambda: half(real, *a, **k))
-    setattr(module, name, wrapped)
-
+"""
+DRIVER += WRAP
+DRIVER += r"""
 class Connection(sqlite3.Connection):
     def execute(self, sql, *a):
         if sql == "COMMIT":

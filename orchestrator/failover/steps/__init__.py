@@ -1,6 +1,6 @@
 """The verbs of playbooks: for each, a function that makes the step which a line means on a voyage.
 
-`MAKERS` is closed: it has a function for every verb that `verbs.VERBS` names, and no other.
+`MAKERS` has what a switchover takes; `verbs.VERBS` also names what other journeys will.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAKERS: Mapping[str, Maker[World]] = {
     function.__name__: function
     for function in (
         clients.ready, stores.presync, guards.quiesce, services.drain, services.stop_services, stores.final_pass,
-        stores.prove_equal, queue.carry_queue, guards.tombstone, guards.refuse, guards.fence,
+        stores.prove_equal, queue.carry_queue, guards.tombstone,
         guards.advance, stores.turn_stores, guards.serve, clients.point_clients, clients.verify_outside,
         queue.release_queue, stores.follow_back,
     )

@@ -1,4 +1,4 @@
-"""Who may serve: the active made quiet, its epoch given up, the lease refused, the next epoch begun, the gate opened.
+"""Who may serve: the active made quiet, its epoch given up, the next epoch begun, the gate opened.
 
 Every one of these is an order to guards, which keep it durably and refuse one that is late; what it came to is read
 from what they say of themselves.
@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from orchestrator.errors import HostError, Refused
+from orchestrator.errors import Refused
 from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Step, Voyage
 from orchestrator.failover.steps.looks import Guarded, together
 from orchestrator.failover.verbs import Parameters
 from orchestrator.failover.world import Head, World
-from orchestrator.traffic.proof import ATTESTED, DEVICE, LEASE, SERVICES
-
-SPARE = 5.0
-"""Seconds of its quiet that have to be left where a switchover relies on it."""
+from orchestrator.traffic.proof import SERVICES
 
 
 def quiesce(voyage: Voyage[World], parameters: Parameters) -> Step:
@@ -29,16 +26,6 @@ def quiesce(voyage: Voyage[World], parameters: Parameters) -> Step:
 def tombstone(voyage: Voyage[World], _: Parameters) -> Step:
     """The active's guard gives its epoch up for good, unless its quiet has ended."""
     return Tombstone(voyage)
-
-
-def refuse(voyage: Voyage[World], _: Parameters) -> Step:
-    """The granters refuse the active's lease."""
-    return Refuse(voyage)
-
-
-def fence(voyage: Voyage[World], _: Parameters) -> Step:
-    """It is proven that the active can't serve, in whichever way is the quickest."""
-    return Fence(voyage)
 
 
 def advance(voyage: Voyage[World], _: Parameters) -> Step:
@@ -105,88 +92,6 @@ class Tombstone(Guarded):
 
 
 @dataclass(frozen=True)
-class Refuse(Guarded):
-    def probe(self) -> Found:
-        if not self.voyage.world.leased():
-            return Found(DONE, "there is no lease to refuse")
-        return together([self.look(place, partial(self._judged, place)) for place in self.granters])
-
-    verify = probe
-
-    def act(self) -> None:
-        for place in self.granters:
-            self.order(place, "refuse", f"{self.name}.refuse.{place}", epoch=self.voyage.leaves)
-
-    def undo(self) -> None:
-        if self.voyage.world.leased():
-            for place in self.granters:
-                self.order(place, "relent", f"{self.name}.relent.{place}", epoch=self.voyage.leaves)
-
-    def _judged(self, place: str, told: Head) -> Found:
-        if told["granted"]["refuses"] or told["epoch"] >= self.voyage.leads:
-            return Found(DONE, f"the {place} refuses")
-        return Found(NOT_DONE, f"the {place} still grants")
-
-
-@dataclass(frozen=True)
-class Fence(Guarded):
-    """Tried in this order: the guard of a host that answers gives up, an operator's word, the lease that runs out, the
-    devices. The lease costs only time; power is cut where nothing else is left.
-    """
-
-    def probe(self) -> Found:
-        for kind, said in (
-            (SERVICES, self._gave_up()),
-            (LEASE, self._run_out()),
-            (ATTESTED, self.voyage.world.attested(self.voyage.active, self.voyage.leaves)),
-        ):
-            if said:
-                note_fence(self.voyage, kind, said)
-                return Found(DONE, said)
-        known = fence_of(self.voyage)
-        if known and known["kind"] == DEVICE:
-            return Found(DONE, str(known["said"]))
-        return Found(NOT_DONE, f"nothing proves yet that the {self.voyage.active} can't serve")
-
-    verify = probe
-
-    def act(self) -> None:
-        try:
-            self.order(self.voyage.active, "tombstone", epoch=self.voyage.leads)
-        except HostError as error:  # that proves nothing, and others are asked
-            self.voyage.notes.put("not given up", str(error))
-        if self.voyage.world.leased():
-            self.wait(self.probe)
-        if self.probe().state is not DONE:
-            said = self.voyage.world.cut_off(self.voyage.active, self.voyage.leaves, self.voyage.left)
-            if said:
-                note_fence(self.voyage, DEVICE, said)
-
-    def undo(self) -> None:
-        raise Refused("A fence isn't undone: who gave up, or is off, stays so.", remedy="Bring it home by a rejoin.")
-
-    def _gave_up(self) -> str:
-        found = self.look(self.voyage.active, Tombstone(self.voyage)._judged)
-        return found.said if found.state is DONE else ""
-
-    def _run_out(self) -> str:
-        """Each granter's own word that what it granted has run out, while it grants no more."""
-        if not self.voyage.world.leased():
-            return ""
-        for place in self.granters:
-            found = self.look(place, _has_run_out)
-            if found.state is not DONE:
-                return ""
-        return "the lease has run out, by the words of " + " and ".join(self.granters)
-
-
-def _has_run_out(told: Head) -> Found:
-    granted = told["granted"]
-    over = granted["refuses"] and not granted["without_end"] and told["run_out"] == 0
-    return Found(DONE if over else NOT_DONE, f"it may serve for another {told['run_out']} s")
-
-
-@dataclass(frozen=True)
 class Advance(Guarded):
     def probe(self) -> Found:
         founds = [self._found(place) for place in self.granters]
@@ -201,18 +106,13 @@ class Advance(Guarded):
         known = fence_of(self.voyage)
         if known is None:
             raise Refused("No fence is noted, so no epoch begins.", remedy="Begin the journey anew.")
-        words = {"proof": str(known["said"])} if known["kind"] != LEASE else {}
+        meant = {"epoch": self.voyage.leads, "active": self.voyage.passive, "proof": str(known["said"])}
         for place in self.granters:
             if self._found(place).state is not DONE:
-                active = self.voyage.passive
-                self.order(
-                    place, "advance", f"{self.name}.advance.{place}", epoch=self.voyage.leads, active=active, **words
-                )
+                self.order(place, "advance", f"{self.name}.advance.{place}", **meant)
 
     def undo(self) -> None:
-        """An advance that comes late finds a granter that grants again, and is refused."""
-        for place in self.granters:
-            self.order(place, "relent", f"{self.name}.relent.{place}", epoch=self.voyage.leaves)
+        raise Refused("An epoch that has begun doesn't end by an undo.", remedy="Switch over again.")
 
     def _found(self, place: str) -> Found:
         return self.look(place, partial(self._judged, place))

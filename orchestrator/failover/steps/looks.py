@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import AgentFault, HostError, StillRunning
+from orchestrator.errors import HostError, StillRunning
 from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Voyage
 from orchestrator.failover.world import Head, World
 from orchestrator.inventory.model import WITNESS
@@ -72,14 +72,3 @@ class Guarded:
         """Until it is so, or the step's time is over: who looks next says which."""
         while look().state is not DONE and self.voyage.left > EVERY:
             self.voyage.clock.pause(EVERY)
-
-
-def answers(voyage: Voyage[World], place: str) -> bool:
-    """Whether a host's guard can be asked at all."""
-    try:
-        voyage.world.ask(place, "guard", {"order": {"verb": "status"}}, min(PATIENCE, voyage.left))
-    except AgentFault:
-        return False
-    except (HostError, StillRunning):
-        return False
-    return True
