@@ -1,4 +1,4 @@
-"""What the programs that die at a chosen act have in common: Python's own text, to be put before their code.
+"""What the programs that die at a chosen act share: Python's own text, to be put before their code.
 
 It needs a function `act(what, call, half)`, which counts, and dies where it is told to.
 """
