@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ _OWNER = """
 from tests.lab import roots
 from tests.lab.site import Site
 import sys
+import time
 roots.privately()
 with Site(("primary", "nameserver"), users=1) as site:
     site.boot()
@@ -62,10 +64,11 @@ def test_nothing_is_left_when_the_owner_ends(end: str | signal.Signals) -> None:
             owner.send_signal(end)
         else:
             owner.stdin.close()
+        asked = time.clock_gettime(time.CLOCK_BOOTTIME)
         owner.wait(20)
     until(lambda: not machine.processes(owner.pid), what="all its processes have ended")
     until(lambda: not machine.groups(owner.pid), what="its control groups are gone")
-    until(lambda: mounts not in machine.mount_namespaces(), what="its mounts are gone")
+    until(lambda: mounts not in machine.mount_namespaces(asked), what="its mounts are gone")
     until(lambda: not machine.in_use(devices), what="its loop devices are free")
 
 

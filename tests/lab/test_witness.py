@@ -134,8 +134,11 @@ def process(site: Site, pair: str) -> str:
 
 @pytest.mark.issue("4.2 a witness of several pairs: each lease is granted by the guard of its pair")
 def test_each_pair_has_a_guard_of_its_own_and_is_granted_by_it(site: Site) -> None:
-    said = site.witness.run("mailmirror-guard status")
-    assert f"witness of {FIRST}: witness, epoch 1 " in said and f"witness of {SECOND}: witness, epoch 5 " in said
+    def told() -> bool:
+        said = site.witness.run("mailmirror-guard status")
+        return f"witness of {FIRST}: witness, epoch 1 " in said and f"witness of {SECOND}: witness, epoch 5 " in said
+
+    until(told, what="both have heard of their pair's epoch")
     keys = site.witness.run("cat /etc/mailmirror/guard.key /etc/mailmirror/pairs/*/guard.key").split()
     assert len(set(keys)) == 2
     refused = site.witness.attempt("mailmirror-guard grant --open-ended --reason x")

@@ -10,7 +10,7 @@ import subprocess
 from types import TracebackType
 from typing import Any
 
-from tests.support import image
+from tests.support import image, measuring
 
 PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-lmtpd", "dovecot-pop3d", "postfix", "procps")
 """What another test's layer has already."""
@@ -78,7 +78,8 @@ class Postfix:
     """A context manager; `root` is where it runs."""
 
     def __enter__(self) -> Postfix:
-        self.root = image.Root(binds=[(image.CHECKOUT, "/house")], net=image.LOOPBACK, packages=PACKAGES).__enter__()
+        binds = [(image.CHECKOUT, measuring.HOUSE), *measuring.binds()]
+        self.root = image.Root(binds=binds, net=image.LOOPBACK, packages=PACKAGES).__enter__()
         try:
             self.write(MAIN)
             self.check("install -d -o 5000 -g 5000 /var/vmail && postfix start")
@@ -109,7 +110,8 @@ class Postfix:
 
     def call(self, word: str, *arguments: object) -> Any:
         """What a function of `posture` gives, as JSON; a fault as its code, message and remedy."""
-        said = self.root.check(["/usr/bin/python3", "-B", "-c", CALL], stdin=json.dumps([word, *arguments]).encode())
+        argv = ["/usr/bin/python3", "-B", "-c", measuring.begin() + CALL]
+        said = self.root.check(argv, stdin=json.dumps([word, *arguments]).encode())
         return json.loads(said)
 
     def dying(self, at: int, word: str, *arguments: object) -> int | None:

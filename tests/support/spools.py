@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from tests.support import measuring
 from tests.support.dying import WRAP
 from tests.support.postfix import Postfix
 
@@ -139,6 +140,7 @@ for line in sys.stdin:
             answer = json.loads(said.code)
         told.write(json.dumps({"answer": answer}) + "\n")
         told.flush()
+        measured()
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as heard:
@@ -172,7 +174,7 @@ class Spools:
         self.postfix = Postfix().__enter__()
         try:
             self.sh(f"postfix stop; {SHAPE}")
-            argv = ["/usr/bin/python3", "-B", "-c", DRIVER]
+            argv = ["/usr/bin/python3", "-B", "-c", measuring.begin() + DRIVER]
             self._driver = self.postfix.root.run(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except BaseException:
             self.postfix.root.close()
