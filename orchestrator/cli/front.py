@@ -41,6 +41,7 @@ VERBS = {
     "failback": "Move the users back to the primary.",
     "history": "The journeys of each pair, and how they ended.",
     "op": "Resume, roll back or abort an operation that hasn't ended.",
+    "window": "Maintenance windows: list, add, extend, cancel.",
     "simulate": "Look for what breaks a journey, in virtual time.",
     "agent": "Install, update or remove the agent on a host.",
     "dns": "See the names that follow the active place; try a change.",

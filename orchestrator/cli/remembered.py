@@ -36,6 +36,7 @@ from orchestrator.inventory.model import (
     Secret,
     Store,
     Vip,
+    Window,
 )
 
 MAX_BYTES = 8 << 20
@@ -120,6 +121,7 @@ def _pair(told: dict[str, Any]) -> Pair:
             "probe": Probe(**{**told["probe"], "services": tuple(told["probe"]["services"])}),
             "restart": Restart(**{**told["restart"], "services": tuple(told["restart"]["services"])}),
             "references": tuple(told["references"]),
+            "windows": tuple(Window(**window) for window in told["windows"]),
         }
     )
 

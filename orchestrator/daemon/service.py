@@ -27,10 +27,11 @@ from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.timer import Timer
 from orchestrator.daemon.travelling import Travelling
 from orchestrator.daemon.watching import active_host, watched
+from orchestrator.daemon.windows import Windows
 from orchestrator.errors import MailmirrorError
 from orchestrator.health.report import PairHealth
 from orchestrator.health.watch import Watch
-from orchestrator.inventory.model import Inventory, Pair
+from orchestrator.inventory.model import MIRROR, PRIMARY, Inventory, Pair
 from orchestrator.readiness.checks import Readied
 from orchestrator.records import history, snapshot
 from orchestrator.replication.lateness import is_late
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
 SNAPSHOT_EVERY = 5.0
+WINDOWS_EVERY = 5.0  # seconds between two looks at what the calendar says
 STOP_WITHIN = 1.2  # seconds for the pairs' threads, of the two that stopping may take
 
 Connect = Callable[[Pair, Callable[[str, str], None], Callable[[], bool]], Replicates]
@@ -77,7 +79,12 @@ class Daemon:
         self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
         self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
-        self.desk = Desk(self._followers, self.events, self._note, self.health, self._travelling)
+        self._windows = {
+            name: Windows(pair, self._travelling, partial(self._active_place, name), self._event, partial(_held, pair))
+            for name, pair in inventory.pairs.items()
+            if pair.services
+        }
+        self.desk = Desk(self._followers, self.events, self._note, self.health, self._travelling, self._windows)
         self._timer = Timer()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
 
@@ -117,6 +124,8 @@ class Daemon:
             self._timer.every(pair.audit, f"audit of {name}", partial(_audit, follower))
             self._timer.every(pair.verify, f"verification of {name}", partial(_verify, follower))
             follower.start()
+        for name, calendar in self._windows.items():
+            self._timer.every(WINDOWS_EVERY, f"windows of {name}", calendar.tick)
         for watch in self._watches.values():
             watch.start()
         for readying in self._readying.values():
@@ -206,6 +215,10 @@ class Daemon:
 
     def _status(self, pair: str) -> dict[str, Any]:
         return asdict(self._followers[pair].status()) | self.health(pair)
+
+    def _active_place(self, name: str) -> str:
+        pair = self._inventory.pairs[name]
+        return MIRROR if active_host(pair, self._followers[name]) == pair.mirror.name else PRIMARY
 
     def _suspects(self, pair: str) -> bool:
         watch = self._watches.get(pair)
@@ -299,6 +312,11 @@ def needs_restart(old: Mapping[str, Pair], new: Mapping[str, Pair]) -> list[str]
 def _session(connect: Connect, pair: Pair) -> Replicates:
     """A session of its own, for a journey: what happens in it is told by the journey."""
     return connect(pair, lambda *_: None, bool)
+
+
+def _held(pair: Pair) -> str:
+    """Why nobody may be moved in a window now."""
+    return "mm_mode is observe" if pair.mode == "observe" else ""
 
 
 def _audit(follower: Follower) -> None:

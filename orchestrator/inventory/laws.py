@@ -11,7 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from orchestrator.inventory import windows
 from orchestrator.inventory.model import ARCHIVE, MIRROR, PLACES, PRIMARY, WITNESS, Fence, Host, Pair
+
+SOME_DAY = 1_767_225_600.0
+"""From when on windows are tried out: 2026-01-01. Any day would do; the same one always gives the same answer."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     """Every violation in these pairs; an empty list for an inventory that can be used."""
     found: list[Violation] = []
     for pair in pairs:
-        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names, _looks):
+        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names, _looks, _windows):
             found += law(pair)
     across = (
         _one_pair_each(pairs),
@@ -217,6 +221,22 @@ def _looks(pair: Pair) -> Iterator[Violation]:
         if service not in pair.probed:
             hint = f"looked at are {', '.join(pair.probed)}: correct it, or add it to mm_probe's services"
             yield Violation(pair.name, f"{service} isn't looked at", hint, key="mm_restart")
+
+
+def _windows(pair: Pair) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for window in pair.windows:
+        if window.name in seen:
+            what = f"two windows are called {window.name}"
+            yield Violation(pair.name, what, "give each a name of its own", key="mm_windows")
+        seen.add(window.name)
+        why = windows.trouble(windows.parse(window.start), window.zone, window.length, SOME_DAY)
+        if why:
+            hint = "correct its start or its length"
+            yield Violation(pair.name, f"the window {window.name} can't be kept: {why}", hint, key="mm_windows")
+    if pair.windows and not pair.services:
+        hint = "say mm_services, or remove mm_windows: a pair that only replicates moves nobody"
+        yield Violation(pair.name, "windows take a pair with services", hint, key="mm_windows")
 
 
 def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:

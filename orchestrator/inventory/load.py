@@ -42,7 +42,6 @@ _UNUSED_KEYS = {
     "mm_vip": "mm_vip (only by the guard, `vip show` and `vip test`)",
     "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
     "mm_exec": "mm_exec (only by `dns show` and `dns test`)",
-    "mm_windows": "mm_windows",
 }
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
 
@@ -229,6 +228,7 @@ def _pair(reading: PairReading) -> Pair:
         "ports": said.mm_ports.model_dump() if said.mm_ports else None,
         "references": said.mm_references,
         "restart": model.Restart(**said.mm_restart.model_dump()) if said.mm_restart else None,
+        "windows": tuple(model.Window(**each.model_dump()) for each in said.mm_windows or ()),
     }
     given = {key: value for key, value in options.items() if value is not None}
     idle = (ARCHIVE,) if said.mm_lease or services else (ARCHIVE, WITNESS)

@@ -148,6 +148,19 @@ class Restart:
     times: int = 2
 
 
+@dataclass(frozen=True)
+class Window:
+    """Planned maintenance: opens as `start` says (`windows.parse`) in `zone`, for `length` seconds. `failback`: users
+    go home to the primary when it closes.
+    """
+
+    name: str
+    start: str
+    length: float
+    zone: str = "UTC"
+    failback: bool = False
+
+
 PORTS: Mapping[str, int] = {"smtp": 25, "submission": 587, "lmtp": 24, "imap": 993, "pop3": 995}
 """Where services listen when nobody says otherwise. RFC 8314: mail is read under TLS from the first byte."""
 
@@ -221,6 +234,7 @@ class Pair:
     canary: Canary | None = None
     references: tuple[str, ...] = ()  # ADDRESS:PORT
     restart: Restart = Restart()
+    windows: tuple[Window, ...] = ()
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.inventory import quantities
+from orchestrator.inventory import quantities, windows
 from orchestrator.inventory.quantities import Wrong, shown
 
 T = TypeVar("T")
@@ -167,13 +167,19 @@ def _zone(written: str) -> str:
     return written
 
 
+def _start(written: str) -> str:
+    windows.parse(written)
+    return written
+
+
 class Window(Record):
-    """A weekly time in which work is planned."""
+    """A time in which users are moved away for planned work, week by week or as cron says."""
 
     name: Word
-    start: Annotated[str, Field(pattern="^(Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    start: Annotated[str, _text(_start)] = Field(description='"Sun 02:30", or five fields as in crontab(5)')
     length: Positive
     zone: Annotated[str, _text(_zone)] = "UTC"
+    failback: bool = Field(False, description="whether users go home when it closes; default false")
 
 
 class Budget(Record):
@@ -351,7 +357,7 @@ class PairVars(Connection):
     mm_units: Annotated[tuple[UnitName, ...], Field(min_length=1)] | None = Field(
         None, description="further systemd units that serve mail; default none"
     )
-    mm_windows: tuple[Window, ...] | None = Field(None, description="weekly maintenance; default none")
+    mm_windows: tuple[Window, ...] | None = Field(None, description="planned maintenance; default none")
     mm_state_dir: LocalPath | None = Field(None, description="the controller's state; one for all pairs")
     mm_bandwidth: Rate | None = Field(None, description="limit per passive place; default none")
     mm_owner: Annotated[str, Field(pattern="^(name|number|[^:/ ]+:[^:/ ]+)$")] | None = Field(

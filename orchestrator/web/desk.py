@@ -61,6 +61,16 @@ class Travels(Protocol):
         """resume, rollback or abort an operation; how it stands then. Raises Refused, UsageError."""
 
 
+class Keeps(Protocol):
+    """Who keeps a pair's maintenance windows."""
+
+    def listed(self) -> list[dict[str, Json]]:
+        """Every window that is open, to come, or not long over."""
+
+    def said(self, what: str, name: str, by: str, more: Mapping[str, Json]) -> Json:
+        """add, extend or cancel one; the window as it is then. Raises UsageError, Refused, NothingToDo."""
+
+
 class Outlet(Protocol):
     """Where an answer's forerunners go."""
 
@@ -122,8 +132,10 @@ class Desk:
         note: Note | None = None,
         health: Callable[[str], dict[str, Json]] = lambda _: {},
         travels: Travels | None = None,
+        calendars: Mapping[str, Keeps] | None = None,
     ) -> None:
         self._pairs, self._health, self._travels = pairs, health, travels
+        self._calendars = calendars or {}
         self._note = note
         self._events = events
         self.stopping = threading.Event()
@@ -139,6 +151,7 @@ class Desk:
             "plan": self._plan,
             "journey": self._journey,
             "op": self._op,
+            "window": self._window,
             "subscribe": self._subscribe,
         }
 
@@ -151,7 +164,7 @@ class Desk:
             raise UsageError(
                 f"The daemon knows no verb {verb[:40]!r}.", remedy="Use the same version for both, or see `--help`."
             )
-        if verb not in ("status", "subscribe"):
+        if verb not in ("status", "subscribe") and (verb, request.text("what", "")) != ("window", "list"):
             self._keep(verb, request, caller)
         return work(request, outlet)
 
@@ -233,6 +246,18 @@ class Desk:
         if what not in ("resume", "rollback", "abort"):
             raise UsageError(f"An operation is resumed, rolled back or aborted, not {what[:40]!r}.")
         return self._moving().order(self._name(request), what, operation, request.text("by"), reason, outlet)
+
+    def _window(self, request: Request, outlet: Outlet) -> Json:
+        calendar, what = self._calendars.get(self._name(request)), request.text("what")
+        if calendar is None:
+            raise UsageError(f"{self._name(request)} has no windows: it moves nobody.", remedy="Say mm_services.")
+        if what == "list":
+            return calendar.listed()
+        more = {
+            "reason": request.text("reason", ""), "opens": request.seconds("opens") or 0.0,
+            "seconds": request.seconds("seconds") or 0.0, "failback": request.truth("failback"),
+        }  # fmt: skip
+        return calendar.said(what, request.text("name"), request.text("by"), more)
 
     def _moving(self) -> Travels:
         if self._travels is None:

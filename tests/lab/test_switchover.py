@@ -89,6 +89,26 @@ def test_they_come_home_by_a_failback(site: Site) -> None:
     assert NAMES["primary"] in site.mirror.run("mailmirror status")
 
 
+@pytest.mark.issue("6.6 windows for real in the lab")
+def test_a_window_moves_them_and_brings_them_home(site: Site) -> None:
+    until(lambda: is_live(site), within=60, what="it follows the primary")
+    added = json.loads(site.mirror.run("mailmirror window add patching --for 1m --failback --format json"))
+    until(lambda: serves(site, site.mirror), within=40, what="the mirror serves in the window")
+    assert not answers(site, site.primary)
+
+    def over() -> bool:
+        [window] = json.loads(site.mirror.run("mailmirror window list --format json"))
+        last = json.loads(site.mirror.run("mailmirror history --format json"))[-1]
+        at_home = last["journey"] == "failback" and last["state"] == "done" and serves(site)
+        return bool(window["key"] == added["key"] and window["said"].startswith("patching is over") and at_home)
+
+    until(over, within=90, every=1, what="the window is over, and the primary serves")
+    ended = json.loads(site.mirror.run("mailmirror history --format json"))[-2:]
+    assert [(each["journey"], each["state"], each["by"]) for each in ended] == [
+        ("switchover", "done", "window patching"), ("failback", "done", "window patching"),
+    ]  # fmt: skip
+
+
 @pytest.mark.issue("5.3 a controller killed before the point of no return rolls back, after it goes forward")
 @pytest.mark.parametrize(("step", "active"), [("stop_services: done", "primary"), ("tombstone: done", "mirror")])
 def test_a_controller_that_is_killed_on_the_way_ends_it_when_it_is_back(site: Site, step: str, active: str) -> None:

@@ -129,9 +129,9 @@ def test_ansibles_word_for_a_python_that_is_searched_means_python3(written: str,
 
 @pytest.mark.issue("2.5 an archive host in the inventory is accepted and reported as not used by this version")
 def test_what_this_version_does_not_use_is_named() -> None:
-    text = with_vars("mm_mode: observe", "mm_lease: {}", "mm_windows: []") + "        wit: {mm_place: witness}\n"
+    text = with_vars("mm_mode: observe", "mm_lease: {}") + "        wit: {mm_place: witness}\n"
     text += "        vault: {mm_place: archive}\n"
-    assert read(text).inventory.not_used == ("pair: host vault (archive)", "pair: mm_mode", "pair: mm_windows")
+    assert read(text).inventory.not_used == ("pair: host vault (archive)", "pair: mm_mode")
     lone = text.replace("mm_lease: {}", "mm_audit: 1h")
     assert "pair: host wit (witness)" in read(lone).inventory.not_used
     looks = lone.replace("mm_mode: observe", "mm_services: {imap: dovecot}")
