@@ -42,6 +42,7 @@ VERBS = {
     "history": "The journeys of each pair, and how they ended.",
     "op": "Resume, roll back or abort an operation that hasn't ended.",
     "window": "Maintenance windows: list, add, extend, cancel.",
+    "alerts": "Try every way that tells people.",
     "simulate": "Look for what breaks a journey, in virtual time.",
     "agent": "Install, update or remove the agent on a host.",
     "dns": "See the names that follow the active place; try a change.",

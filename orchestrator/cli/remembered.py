@@ -21,6 +21,8 @@ from typing import Any
 
 from orchestrator import __version__, inventory
 from orchestrator.inventory.model import (
+    AlertChannel,
+    AlertProgram,
     Canary,
     DeleteBudget,
     Dns,
@@ -34,8 +36,10 @@ from orchestrator.inventory.model import (
     Probe,
     Restart,
     Secret,
+    Smarthost,
     Store,
     Vip,
+    Webhook,
     Window,
 )
 
@@ -121,9 +125,22 @@ def _pair(told: dict[str, Any]) -> Pair:
             "probe": Probe(**{**told["probe"], "services": tuple(told["probe"]["services"])}),
             "restart": Restart(**{**told["restart"], "services": tuple(told["restart"]["services"])}),
             "references": tuple(told["references"]),
+            "alerts": tuple(map(_alert, told["alerts"])),
             "windows": tuple(Window(**window) for window in told["windows"]),
         }
     )
+
+
+def _alert(told: dict[str, Any]) -> AlertChannel:
+    hook, smtp, program = told["webhook"], told["smtp"], told["program"]
+    if hook:
+        hook = Webhook(hook["url"], Secret(**hook["token"]) if hook["token"] else None)
+    if smtp:
+        password = Secret(**smtp["password"]) if smtp["password"] else None
+        smtp = Smarthost(**{**smtp, "to": tuple(smtp["to"]), "password": password})
+    if program:
+        program = AlertProgram(tuple(program["command"]), program["within"])
+    return AlertChannel(told["name"], told["least"], hook, smtp, program)
 
 
 def _dns(told: dict[str, Any]) -> Dns:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
+from orchestrator.daemon.alerting import Alerting
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.timer import Timer
@@ -78,6 +79,9 @@ class Daemon:
         }
         self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
+        self._alerting = [
+            Alerting(pair, partial(self._status, name)) for name, pair in inventory.pairs.items() if pair.alerts
+        ]
         self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
         self._windows = {
             name: Windows(pair, self._travelling, partial(self._active_place, name), self._event, partial(_held, pair))
@@ -130,11 +134,13 @@ class Daemon:
             watch.start()
         for readying in self._readying.values():
             readying.start()
+        for alerting in self._alerting:
+            alerting.start()
         self._timer.start()
 
     def _end(self) -> bool:
         attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values(), *self._left]
-        for each in (*attending, *self._readying.values()):
+        for each in (*attending, *self._readying.values(), *self._alerting):
             each.stop()
         deadline = time.monotonic() + STOP_WITHIN
         ended = [each.join(max(deadline - time.monotonic(), 0.05)) for each in attending]

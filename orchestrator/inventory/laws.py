@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from orchestrator.inventory import windows
-from orchestrator.inventory.model import ARCHIVE, MIRROR, PLACES, PRIMARY, WITNESS, Fence, Host, Pair
+from orchestrator.inventory.model import ARCHIVE, MIRROR, PLACES, PRIMARY, WITNESS, Fence, Host, Pair, Smarthost
 
 SOME_DAY = 1_767_225_600.0
 """From when on windows are tried out: 2026-01-01. Any day would do; the same one always gives the same answer."""
@@ -33,9 +33,22 @@ def check_laws(pairs: Sequence[Pair]) -> list[Violation]:
     """Every violation in these pairs; an empty list for an inventory that can be used."""
     found: list[Violation] = []
     for pair in pairs:
-        for law in (_places, _addresses, _moving, _stores, _local_ends, _state, _fences, _names, _looks, _windows):
+        for law in (
+            _places,
+            _addresses,
+            _moving,
+            _stores,
+            _local_ends,
+            _state,
+            _fences,
+            _names,
+            _looks,
+            _windows,
+            _alerts,
+        ):
             found += law(pair)
     across = (
+        _reached(pairs),
         _one_pair_each(pairs),
         _one_holder_each(pairs),
         _one_daemon(pairs),
@@ -237,6 +250,41 @@ def _windows(pair: Pair) -> Iterator[Violation]:
     if pair.windows and not pair.services:
         hint = "say mm_services, or remove mm_windows: a pair that only replicates moves nobody"
         yield Violation(pair.name, "windows take a pair with services", hint, key="mm_windows")
+
+
+def _alerts(pair: Pair) -> Iterator[Violation]:
+    names = [channel.name for channel in pair.alerts]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Violation(pair.name, f"two channels are called {name}", "give each its own name", key="mm_alerts")
+
+
+def _reached(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    """Mail through the servers that alerts are about doesn't arrive when it matters."""
+    own = {name for pair in pairs for name in _own_names(pair)}
+    for pair in pairs:
+        lost = [channel for channel in pair.alerts if channel.smtp is not None and _through(channel.smtp, own)]
+        if pair.alerts and len(lost) == len(pair.alerts):
+            what = f"every alert would go through the servers that it is about: {lost[0].name}"
+            hint = "add a webhook, a program, or a smarthost and addresses outside of the pairs"
+            yield Violation(pair.name, what, hint, key="mm_alerts")
+
+
+def _own_names(pair: Pair) -> Iterator[str]:
+    """Names and addresses of a pair's mail hosts, and the domains that it receives mail for, as far as it says."""
+    for host in _mail_hosts(pair):
+        yield from (host.name.lower(), host.address.lower())
+    yield from _plain_addresses(pair)
+    if pair.dns is not None:
+        zone = pair.dns.zone.rstrip(".").lower()
+        yield from (f"{name.lower()}.{zone}" for name in pair.dns.names)
+        yield pair.dns.mx.name.rstrip(".").lower() if pair.dns.mx else zone
+    if pair.canary is not None:
+        yield pair.canary.address.rpartition("@")[2].lower()
+
+
+def _through(smtp: Smarthost, own: set[str]) -> bool:
+    domains = {address.rpartition("@")[2].lower() for address in smtp.to}
+    return smtp.server.rstrip(".").lower() in own or domains <= own
 
 
 def _one_pair_each(pairs: Sequence[Pair]) -> Iterator[Violation]:

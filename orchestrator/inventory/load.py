@@ -20,6 +20,7 @@ from orchestrator.inventory.said import Said
 from orchestrator.inventory.scopes import Findings, Path, Scope, is_mapping, read_scope
 from orchestrator.inventory.tree import Node, Unreadable, decoded, read_tree
 from orchestrator.inventory.written import (
+    AlertSaid,
     Canary,
     Connection,
     Dns,
@@ -31,6 +32,7 @@ from orchestrator.inventory.written import (
     Probe,
     Secret,
     Services,
+    SmarthostSaid,
     StoreRoot,
 )
 
@@ -228,6 +230,7 @@ def _pair(reading: PairReading) -> Pair:
         "ports": said.mm_ports.model_dump() if said.mm_ports else None,
         "references": said.mm_references,
         "restart": model.Restart(**said.mm_restart.model_dump()) if said.mm_restart else None,
+        "alerts": tuple(map(_alert, said.mm_alerts or ())),
         "windows": tuple(model.Window(**each.model_dump()) for each in said.mm_windows or ()),
     }
     given = {key: value for key, value in options.items() if value is not None}
@@ -243,6 +246,24 @@ def _pair(reading: PairReading) -> Pair:
         services=services,
         not_used=tuple(unused),
         **given,  # type: ignore[arg-type]  # each was validated under its own key
+    )
+
+
+def _alert(written: AlertSaid) -> model.AlertChannel:
+    hook, smtp, program = written.webhook, written.smtp, written.exec
+    return model.AlertChannel(
+        written.name,
+        written.least,
+        model.Webhook(hook.url, _secret(hook.token) if hook.token else None) if hook else None,
+        _smarthost(smtp) if smtp else None,
+        model.AlertProgram(program.command, program.within) if program else None,
+    )
+
+
+def _smarthost(written: SmarthostSaid) -> model.Smarthost:
+    password = _secret(written.password) if written.password else None
+    return model.Smarthost(
+        written.server, written.sender, written.to, written.port, written.tls, written.user, password
     )
 
 

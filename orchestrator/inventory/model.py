@@ -149,6 +149,46 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """Where alerts are posted; `token` is sent as a bearer token."""
+
+    url: str
+    token: Secret | None = None
+
+
+@dataclass(frozen=True)
+class Smarthost:
+    """A mail server that takes alerts as mail. `tls`: starttls, tls (from the first byte) or none."""
+
+    server: str
+    sender: str
+    to: tuple[str, ...]
+    port: int = 587
+    tls: str = "starttls"
+    user: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True)
+class AlertProgram:
+    """A program that gets alerts on its standard input, ended after `within` seconds."""
+
+    command: tuple[str, ...]
+    within: float = 30.0
+
+
+@dataclass(frozen=True)
+class AlertChannel:
+    """One way that reaches people, exactly one of `webhook`, `smtp` and `program`; `least`: warning or page."""
+
+    name: str
+    least: str = "warning"
+    webhook: Webhook | None = None
+    smtp: Smarthost | None = None
+    program: AlertProgram | None = None
+
+
+@dataclass(frozen=True)
 class Window:
     """Planned maintenance: opens as `start` says (`windows.parse`) in `zone`, for `length` seconds. `failback`: users
     go home to the primary when it closes.
@@ -235,6 +275,7 @@ class Pair:
     references: tuple[str, ...] = ()  # ADDRESS:PORT
     restart: Restart = Restart()
     windows: tuple[Window, ...] = ()
+    alerts: tuple[AlertChannel, ...] = ()
     not_used: tuple[str, ...] = ()  # hosts and keys that this version accepts and has no use for
 
     def at(self, place: str) -> Host | None:

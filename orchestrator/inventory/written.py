@@ -253,6 +253,53 @@ class FenceEntry(Record):
         return written
 
 
+class WebhookSaid(Record):
+    """Where alerts are posted, as Alertmanager posts them to its receivers."""
+
+    url: Annotated[str, Field(pattern="^https?://[^/ ]+(/[^ ]*)?$")]
+    token: Secret | None = Field(None, description="sent as a bearer token; default none")
+
+
+class SmarthostSaid(Record):
+    """A mail server that isn't of any pair, which takes alerts as mail."""
+
+    server: Address
+    port: Port = 587
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    sender: Annotated[str, _text(quantities.mailbox)]
+    to: Annotated[tuple[Annotated[str, _text(quantities.mailbox)], ...], Field(min_length=1)]
+    user: Annotated[str, Field(min_length=1)] | None = None
+    password: Secret | None = None
+
+
+class AlertProgramSaid(Record):
+    """A program of the site's own, which gets alerts on its standard input."""
+
+    command: Command
+    within: Positive = 30.0
+
+
+class AlertSaid(Record):
+    """One way that reaches people."""
+
+    name: Word
+    least: Literal["warning", "page"] = Field("warning", description="told from this severity on")
+    webhook: WebhookSaid | None = None
+    smtp: SmarthostSaid | None = None
+    exec: AlertProgramSaid | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way(cls, written: object) -> object:
+        if isinstance(written, dict) and len({"webhook", "smtp", "exec"} & written.keys()) != 1:
+            context = {
+                "what": "exactly one of webhook, smtp, exec is needed",
+                "hint": "add webhook: {url: ...}, smtp: {server: ...} or exec: {command: [...]}",
+            }
+            raise PydanticCustomError("wrong", "{what}", context)
+        return written
+
+
 class Services(Record):
     """Which program serves which protocol; its processes' deletions are the users' own."""
 
@@ -357,6 +404,7 @@ class PairVars(Connection):
     mm_units: Annotated[tuple[UnitName, ...], Field(min_length=1)] | None = Field(
         None, description="further systemd units that serve mail; default none"
     )
+    mm_alerts: tuple[AlertSaid, ...] | None = Field(None, description="who is told when something is wrong")
     mm_windows: tuple[Window, ...] | None = Field(None, description="planned maintenance; default none")
     mm_state_dir: LocalPath | None = Field(None, description="the controller's state; one for all pairs")
     mm_bandwidth: Rate | None = Field(None, description="limit per passive place; default none")

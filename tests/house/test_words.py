@@ -34,6 +34,7 @@ OTHERS = re.compile(
     r"context ?managers?|asynccontextmanager|AbstractContextManager|os\.path\.common\w+|email\.utils|importlib\.util"
     r"|[Dd]ovecot(?:'s)? master|master\.(?:cf|pid)|auth-master|doveadm backup|dsync backup|rsync(?:'s)? --backup"
     r"|\w*Handler\b|\bhandlers?\b(?==)|signal handlers?|logging\.handlers|common-licenses|fence-agents-common"
+    r"|commonLabels|commonAnnotations"
     r"|\[Manager\]|bind9-utils|link set \S+ master",
 )
 

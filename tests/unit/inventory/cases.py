@@ -160,6 +160,27 @@ CASES: dict[str, str | bytes] = {
         "mm_canary: {address: c@example.org, password: {file: /etc/c}}",
         "mm_restart: {services: [imap]}",
     ),
+    "windows that can't be kept": with_vars(
+        "mm_services: {smtp: postfix}",
+        'mm_windows: [{name: a, start: "0 * * * *", length: 2h}, {name: a, start: "0 0 31 2 *", length: 1h}]',
+    ),
+    "windows of a pair that moves nobody": with_vars('mm_windows: [{name: a, start: "Sun 02:30", length: 1h}]'),
+    "alerts by no way, by two, to nobody": with_vars(
+        "mm_alerts:",
+        "  - {name: a}",
+        "  - {name: b, webhook: {url: ftp://x/y}, exec: {command: [x]}}",
+        "  - {name: c, smtp: {server: s.example.net, sender: x, to: []}}",
+    ),
+    "alerts only through the servers that they are about": with_vars(
+        "mm_services: {smtp: postfix}",
+        "mm_canary: {address: c@example.org, password: {file: /etc/c}}",
+        "mm_alerts:",
+        "  - {name: a, smtp: {server: two.example.org, sender: m@example.net, to: [ann@example.net]}}",
+        "  - {name: b, smtp: {server: s.example.net, sender: m@example.net, to: [ann@example.org]}}",
+    ),
+    "alerts that share a name": with_vars(
+        "mm_alerts: [{name: a, exec: {command: [x]}}, {name: a, exec: {command: [y]}}]"
+    ),
     "two daemons": TWO_PAIRS.replace("[/var/vmail]\n", "[/var/vmail]\n        mm_listen: 127.0.0.1:1\n", 1)
     .replace("one.", "eins.", 1)
     .replace("two.", "zwei.", 1),

@@ -10,6 +10,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.inventory.find import digest
 from orchestrator.inventory.load import load
 from orchestrator.inventory.model import DeleteBudget, Store, default_known_hosts, default_state_dir
+from orchestrator.inventory.problems import InventoryError
 from tests.unit.inventory.cases import TWO_LEASED
 from tests.unit.inventory.texts import SMALL, read, with_host, with_vars
 
@@ -192,3 +193,12 @@ def test_two_pairs_may_share_a_witness_at_a_port_each_or_without_leases() -> Non
     apart = f"{from_8s[0]}mm_lease: {{ttl: 8s}}\n        mm_guard_port: 7522\n{from_8s[2]}"
     assert [pair.guard_port for pair in read(apart).inventory.pairs.values()] == [7521, 7522]
     assert len(read(TWO_LEASED.replace("        mm_lease: {ttl: 8s}\n", "")).inventory.pairs) == 2
+
+
+@pytest.mark.issue("6.5 alerts refused by config check when the only channel runs through the protected servers")
+def test_alerts_need_one_way_that_is_not_their_subject() -> None:
+    mail = "{name: a, smtp: {server: two.example.org, sender: m@example.net, to: [ann@example.net]}}"
+    with pytest.raises(InventoryError, match="every alert would go through the servers that it is about: a"):
+        read(with_vars(f"mm_alerts: [{mail}]"))
+    [pair] = read(with_vars(f"mm_alerts: [{mail}, {{name: b, exec: {{command: [x]}}}}]")).inventory.pairs.values()
+    assert [channel.name for channel in pair.alerts] == ["a", "b"]
