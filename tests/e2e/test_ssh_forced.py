@@ -25,7 +25,7 @@ pytestmark = pytest.mark.lab
 ACTIVE, PASSIVE, OUTSIDE = "/srv/active", "/srv/passive", "/srv/outside"
 VERBS = sorted(Agent(Desk(0, Outlet(1), {}), "/nowhere", None, [])._desk.verbs)
 OF_STORES = [
-    verb for verb in VERBS if verb not in ("lane", "observe", "address", "guard", "services")
+    verb for verb in VERBS if verb not in ("lane", "observe", "address", "guard", "services", "queue")
 ]  # these name no store; lane: test_ssh_lanes
 
 
@@ -131,6 +131,7 @@ def test_a_key_for_replication_looks_at_no_service(bound: Host) -> None:
         assert refusal(talk, "observe", seconds=1.0, disks=["/"]) == "not-allowed"
         assert refusal(talk, "guard", order={"verb": "status"}) == "not-allowed"
         assert refusal(talk, "services", do="look") == "not-allowed"
+        assert refusal(talk, "queue", act="look") == "not-allowed"
         assert refusal(talk, "address", action="show", interface="lo", addresses=["192.0.2.1"]) == "not-allowed"
 
 
