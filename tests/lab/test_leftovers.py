@@ -54,7 +54,7 @@ def test_nothing_is_left_when_the_owner_ends(end: str | signal.Signals) -> None:
         assert owner.stdout is not None and owner.stdin is not None
         word, _ = owner.stdout.readline().split()
         assert word == "booted"
-        mounts = os.stat(f"/proc/{owner.pid}/ns/mnt").st_ino
+        mounts = os.open(f"/proc/{owner.pid}/ns/mnt", os.O_RDONLY)  # else its number may be another's by and by
         devices = machine.loop_devices(owner.pid)
         assert len(devices) > 4
         assert len(machine.processes(owner.pid)) > 4
@@ -65,7 +65,11 @@ def test_nothing_is_left_when_the_owner_ends(end: str | signal.Signals) -> None:
         owner.wait(20)
     until(lambda: not machine.processes(owner.pid), what="all its processes have ended")
     until(lambda: not machine.groups(owner.pid), what="its control groups are gone")
-    until(lambda: mounts not in machine.mount_namespaces(), what="its mounts are gone")
+    try:
+        number = os.fstat(mounts).st_ino
+        until(lambda: number not in machine.mount_namespaces(), what="nobody lives among its mounts")
+    finally:
+        os.close(mounts)
     until(lambda: not machine.in_use(devices), what="its loop devices are free")
 
 

@@ -2,7 +2,7 @@
 
 An agent comes in four ways: "memory" (the agent itself in a thread of this process, stores on tmpfs), "local" (a child
 process), "ssh" (a real sshd, `tests.support.sshd`) and "python 3.9" (a child process of that). Whatever the way, the
-store, the frames and the controller's session are the real ones; a `Gate` between them cuts the links at a chosen frame.
+store, the frames and the controller's session are the real ones; a `Gate` between them cuts the links at some frame.
 
 Invariant: what a pair started has ended when `close` returns. Nothing here judges: the tests do.
 """
