@@ -376,8 +376,8 @@ def published(far: Far) -> Iterator[None]:
         far.nft("add table ip published")
         far.nft("add chain ip published turns { type nat hook prerouting priority -100 ; }")
         far.nft(f"add rule ip published turns ip daddr {far.net.far} tcp dport 143 dnat to 10.88.0.2:8143")
-        words = [*enter, sys.executable, "-c", SERVER, "8143"]
-        with image.running(subprocess.Popen(words, stdout=subprocess.PIPE)) as server:
+        command = [*enter, sys.executable, "-c", SERVER, "8143"]
+        with image.running(subprocess.Popen(command, stdout=subprocess.PIPE)) as server:
             assert server.stdout is not None
             server.stdout.readline()
             yield
