@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agent import quarantine
 from orchestrator.demo import uidlist
 from orchestrator.demo.mailbox import INBOX
 from orchestrator.replication.report import Selection, UndeleteReport
@@ -75,7 +74,7 @@ def test_rows_of_moved_and_expired_messages_are_forgotten_and_those_in_quarantin
     laid.session.release(waiting.id)
     laid.end()
     later = time.time() + 8 * 86400
-    monkeypatch.setattr(quarantine.time, "time", lambda: later)
+    monkeypatch.setattr(time, "time", lambda: later)
     laid.sync()
     assert uidrows(laid) == 0
 
