@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import Any, Collection, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import index
+from . import index, names
 from .delta import Listing, signed, unsigned
 
 VERSION = 2
@@ -374,6 +374,16 @@ class Ledger:
     def uidrow(self, lid: int, base: bytes) -> Optional[bytes]:
         row = self._db.execute("SELECT row FROM uidrow WHERE lid=? AND base=?", (lid, base)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def prune_uidrows(self) -> int:
+        """Forget the rows of messages that don't stand in quarantine, moved or gone for good; how many that were."""
+        kept = {names.split(bytes(name))[0] for (name,) in self._db.execute("SELECT name FROM quarantine WHERE what=0")}
+        rows = ((lid, bytes(base)) for lid, base in self._db.execute("SELECT lid, base FROM uidrow"))
+        idle = [(lid, base) for lid, base in rows if base not in kept]
+        if idle:
+            self.begin()
+            self._db.executemany("DELETE FROM uidrow WHERE lid=? AND base=?", idle)
+        return len(idle)
 
     # --- crash safety -----------------------------------------------------------------
 

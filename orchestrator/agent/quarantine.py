@@ -124,6 +124,7 @@ class Quarantine:
             except FileNotFoundError:
                 continue
         self._ledger.drop_kept(kept.qid for kept in due)
+        self._ledger.prune_uidrows()
         self._drop_empty_days()
         return len(due)
 

@@ -41,9 +41,6 @@ _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = {"all", "ungrouped", GROUP}
 _UNUSED_KEYS = {
     "mm_mode": "mm_mode",
-    "mm_vip": "mm_vip (only by the guard, `vip show` and `vip test`)",
-    "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
-    "mm_exec": "mm_exec (only by `dns show` and `dns test`)",
 }
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
 

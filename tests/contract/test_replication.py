@@ -18,7 +18,7 @@ import pytest
 from orchestrator.agent.uidwrite import raised_next
 from orchestrator.demo import uidlist
 from orchestrator.replication.report import Selection
-from tests.support import pairs, require
+from tests.support import pairs, python39, require
 from tests.support.sshd import Sshd, running_sshd
 
 BODY = 20_000
@@ -33,6 +33,7 @@ WAYS = [
             pytest.mark.lab,
         ],
     ),
+    pytest.param(pairs.OLD, marks=[pytest.mark.issue("2.4 Python 3.9 runs the agent"), pytest.mark.lab]),
 ]
 
 
@@ -43,11 +44,19 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield sshd
 
 
+@pytest.fixture(scope="module")
+def old_python() -> None:
+    require.root()
+    require.layer(python39.command)
+
+
 @pytest.fixture(params=WAYS)
 def laid(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[pairs.Laid]:
     """An initialised pair."""
     way = request.param
     with pairs.in_memory() as memory:
+        if way == pairs.OLD:
+            request.getfixturevalue("old_python")
         sshd: Sshd | None = request.getfixturevalue("far") if way == pairs.SSH else None
         base = sshd.log.parent / tmp_path.name if sshd else memory if way == pairs.MEMORY else tmp_path
         made = pairs.Laid(base, way, sshd=sshd)

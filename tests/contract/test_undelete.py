@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,44 @@ def brought_back(laid: pairs.Laid, account: str = "", pattern: str = "") -> Unde
 
 def problems(laid: pairs.Laid) -> str:
     return "\n".join(laid.session.status().passives[0].problems)
+
+
+def uidrows(laid: pairs.Laid) -> int:
+    """How many rows of uidlists the ledger keeps. It ends the conversations: an agent has its ledger to itself."""
+    laid.end()
+    [path] = laid.state(pairs.SINKS[0]).rglob("sink.sqlite")
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
+        return int(ledger.execute("SELECT count(*) FROM uidrow").fetchone()[0])
+
+
+@pytest.mark.issue("2.5 quarantine: what is remembered of it goes with it")
+def test_rows_of_moved_and_expired_messages_are_forgotten_and_those_in_quarantine_kept(
+    laid: pairs.Laid, box: pairs.Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, sent = box.folder(INBOX), box.folder("Sent")
+    there = laid.mirror / ANN
+    moved, expunged = sorted(inbox.messages())[:2], sorted(inbox.messages())[2:]
+    before = uidlist.read(there).rows
+    inbox.move(moved, sent)
+    inbox.expunge(expunged)
+    more = [inbox.deliver(b"%d\n" % number).base for number in range(8)]
+    laid.sync()
+    inbox.expunge(more[:6])  # enough for the list to be written anew
+    laid.sync()
+    assert uidrows(laid) == 4
+    assert not set(uidlist.read(there).rows.values()) & {*moved, *expunged}, "the rows have left the list"
+    laid.sync()  # a conversation looks for what has expired as it begins
+    assert uidrows(laid) == 2, "of the two that stand in quarantine"
+    assert brought_back(laid, account=ANN).restored == 2 + 6
+    now = uidlist.read(there).rows
+    assert {uid for uid, base in now.items() if base in expunged} == {uid for uid, b in before.items() if b in expunged}
+    (waiting,) = laid.session.status().passives[0].waiting
+    laid.session.release(waiting.id)
+    laid.end()
+    later = time.time() + 8 * 86400
+    monkeypatch.setattr(time, "time", lambda: later)
+    laid.sync()
+    assert uidrows(laid) == 0
 
 
 @pytest.mark.issue("2.5 undelete: a whole folder comes back, with its flags and UIDs")

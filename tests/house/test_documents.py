@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -45,6 +46,14 @@ def test_the_architecture_follows_its_outline() -> None:
     assert text.count("**Invariant:**") >= 5
     rooms = [path.name for path in source.PRODUCT.iterdir() if path.is_dir() and path.name != "__pycache__"]
     assert [room for room in rooms if f"`{room}/`" not in text and f"{room}/" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CHANGELOG.md", "README.md"])
+def test_no_sentence_stands_twice(name: str) -> None:
+    """Two changes of one paragraph, brought together carelessly, leave both of them there."""
+    words = source.text(source.CHECKOUT / name).split()
+    runs = Counter(tuple(words[at : at + 9]) for at in range(len(words) - 8))
+    source.expect_none([" ".join(run) for run, count in runs.items() if count > 1], "a document says a thing once")
 
 
 @pytest.mark.issue("2.1 CHANGELOG")

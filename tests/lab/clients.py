@@ -88,7 +88,18 @@ class Mbsync(_Program):
 
     def sync(self) -> int:
         """Once; how many messages it downloaded. Raises CommandFailed."""
-        said = self._host.run(f"mbsync --config {self._settings} --debug-net --all 2>&1", timeout=60)
+        return self._downloaded(self._host.run(self._command, timeout=60))
+
+    def attempt(self) -> tuple[bool, int]:
+        """As `sync`, whatever comes of it: whether it went well, and how many messages it asked for."""
+        done = self._host.attempt(self._command, timeout=60)
+        return done.returncode == 0, self._downloaded(done.stdout)
+
+    @property
+    def _command(self) -> str:
+        return f"mbsync --config {self._settings} --debug-net --all 2>&1"
+
+    def _downloaded(self, said: str) -> int:
         asked = re.findall(r">>> \d+ UID FETCH (\S+) \([^)]*BODY\.PEEK\[\]", said)
         return sum(_count(numbers) for numbers in asked)
 

@@ -92,7 +92,7 @@ def _lay_libraries(place: Path, python: str, requirements: Sequence[str]) -> Non
 
 def _build(part: Path, release: str, packages: Sequence[str], unpacked: Sequence[str]) -> None:
     said = image.run(
-        ["sh", "-c", _BUILD, "build", release, _archive(), *packages],
+        ["sh", "-c", _BUILD, "build", release, image.archive(), *packages],
         packages=_TOOLS,
         binds=[(part, "/part"), *image.resolver()],
         env={
@@ -111,16 +111,6 @@ def _build(part: Path, release: str, packages: Sequence[str], unpacked: Sequence
     if said.returncode != 0:
         tail = "\n".join(output.strip().splitlines()[-15:])
         raise image.ImageError(f"{release} could not be made:\n{tail}")
-
-
-def _archive() -> str:
-    """The archive that the machine takes its own packages from."""
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = [line for line in done.stdout.split() if "security" not in line]
-    if not found:
-        raise image.ImageError("this machine has no apt source to take a release from: see /etc/apt/sources.list.d")
-    return found[0]
 
 
 def _proxies() -> dict[str, str]:

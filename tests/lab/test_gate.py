@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from orchestrator.agent.gate import boottime
 from tests.lab import generation
 from tests.lab.waiting import until
 from tests.support import image, require, seeds
-from tests.support.netns import Network
+from tests.support.netns import Network, new_namespace
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gate")]
 
@@ -355,6 +357,51 @@ def test_a_redirected_port_is_judged_by_the_port_that_the_client_asked_for(far: 
             assert late_answer(late) == b""
     finally:
         far.nft("delete table ip site")
+
+
+@contextlib.contextmanager
+def published(far: Far) -> Iterator[None]:
+    """A container on the host that answers at the host's port 143, as a container engine publishes it."""
+    inside = new_namespace()
+    path = f"/proc/{os.getpid()}/fd/{inside}"
+    enter = ["nsenter", f"--net={path}", "--"]
+    link = ["ip", "link", "add", "ct0", "type", "veth", "peer", "name", "eth0", "netns", path]
+    try:
+        far.net.check(link)
+        far.net.check(["ip", "address", "add", "10.88.0.1/24", "dev", "ct0"])
+        far.net.check(["ip", "link", "set", "ct0", "up"])
+        far.net.check(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+        for words in ("address add 10.88.0.2/24 dev eth0", "link set eth0 up", "route add default via 10.88.0.1"):
+            subprocess.run([*enter, "ip", *words.split()], check=True)
+        far.nft("add table ip published")
+        far.nft("add chain ip published turns { type nat hook prerouting priority -100 ; }")
+        far.nft(f"add rule ip published turns ip daddr {far.net.far} tcp dport 143 dnat to 10.88.0.2:8143")
+        command = [*enter, sys.executable, "-c", SERVER, "8143"]
+        with image.running(subprocess.Popen(command, stdout=subprocess.PIPE)) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            yield
+    finally:
+        far.nft("add table ip published")
+        far.nft("delete table ip published")
+        os.close(inside)
+
+
+@pytest.mark.issue("4.2 published container ports are gated in forward: refused, reset, and no late answer")
+def test_a_port_that_is_published_from_a_container_is_gated_too(far: Far) -> None:
+    with published(far):
+        assert far.state() == SHUT
+        opened = far.open(2.0)
+        assert far.state() == OPEN
+        counted = far.net.check(["cat", "/proc/net/snmp"]).split("\nIp: ")[1].split()
+        assert int(counted[5]) > 0, "it was forwarded"
+        with far.connect() as there, far.connect() as late:
+            late.sendall(b"2.5\n")
+            assert until_shut(there) <= opened + 2.0 + TICKET
+            assert late_answer(late) == b""
+        assert far.state() == SHUT
+    far.open(1.0)
+    assert far.state() == OPEN, "by the host's own server again"
 
 
 def test_no_other_firewall_lets_pass_what_is_shut(far: Far) -> None:

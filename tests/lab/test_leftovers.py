@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ _OWNER = """
 from tests.lab import roots
 from tests.lab.site import Site
 import sys
-import time
 roots.privately()
 with Site(("primary", "nameserver"), users=1) as site:
     site.boot()
@@ -56,7 +54,7 @@ def test_nothing_is_left_when_the_owner_ends(end: str | signal.Signals) -> None:
         assert owner.stdout is not None and owner.stdin is not None
         word, _ = owner.stdout.readline().split()
         assert word == "booted"
-        mounts = os.stat(f"/proc/{owner.pid}/ns/mnt").st_ino
+        mounts = os.open(f"/proc/{owner.pid}/ns/mnt", os.O_RDONLY)  # else its number may be another's by and by
         devices = machine.loop_devices(owner.pid)
         assert len(devices) > 4
         assert len(machine.processes(owner.pid)) > 4
@@ -64,11 +62,14 @@ def test_nothing_is_left_when_the_owner_ends(end: str | signal.Signals) -> None:
             owner.send_signal(end)
         else:
             owner.stdin.close()
-        asked = time.clock_gettime(time.CLOCK_BOOTTIME)
         owner.wait(20)
     until(lambda: not machine.processes(owner.pid), what="all its processes have ended")
     until(lambda: not machine.groups(owner.pid), what="its control groups are gone")
-    until(lambda: mounts not in machine.mount_namespaces(asked), what="its mounts are gone")
+    try:
+        number = os.fstat(mounts).st_ino
+        until(lambda: number not in machine.mount_namespaces(), what="nobody lives among its mounts")
+    finally:
+        os.close(mounts)
     until(lambda: not machine.in_use(devices), what="its loop devices are free")
 
 

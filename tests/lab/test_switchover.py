@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import product
+from tests.lab import post, product
+from tests.lab.clients import Mbsync, Mutt
 from tests.lab.following import is_live
 from tests.lab.guarded import NAMES, answers, guarded_site, serves, status
 from tests.lab.oracle import reading, witness
@@ -21,6 +23,7 @@ from tests.lab.oracle import site as outside
 from tests.lab.oracle.intervals import Span
 from tests.lab.oracle.run import judged
 from tests.lab.oracle.table import lines
+from tests.lab.plan import User
 from tests.lab.site import CA, Site
 from tests.lab.waiting import until
 from tests.support import require
@@ -107,6 +110,50 @@ def test_a_window_moves_them_and_brings_them_home(site: Site) -> None:
     assert [(each["journey"], each["state"], each["by"]) for each in ended] == [
         ("switchover", "done", "window patching"), ("failback", "done", "window patching"),
     ]  # fmt: skip
+
+
+@pytest.mark.issue(
+    "3.4 mbsync, mutt before, during and after a switchover and a failback: nothing twice, nothing again"
+)
+def test_what_mail_programs_have_stays_true_while_the_users_move(site: Site) -> None:
+    """One syncs all the while, so that it meets the servers at every step; the other has its caches from before."""
+    anna, ben = site.users[0], site.users[1]
+    mbsync, mutt = Mbsync(site.client, anna), Mutt(site.client, ben)
+    for number in range(8):
+        post.send(site, anna, f"letter {number}", server="mail1")
+    until(lambda: _has(site, anna, "letter 7"), what="the letters are there")
+    mbsync.sync()
+    mutt.keys("<first-entry><display-message><exit>")
+    before = mbsync.messages()
+    assert sum("./INBOX/" in line for line in before) >= 8 and mbsync.sync() == 0
+    tries: list[tuple[bool, int]] = []
+    for journey in ("switchover", "failback"):
+        until(lambda: is_live(site), within=60, what="it follows live")
+        over = threading.Event()
+        syncing = threading.Thread(target=lambda: tries.extend(_synced_until(over, mbsync)), daemon=True)  # noqa: B023
+        syncing.start()
+        try:
+            assert typed(site, journey)[0]["state"] == "done"
+        finally:
+            over.set()
+            syncing.join(90)
+        assert mbsync.sync() == 0, "nothing is downloaded again"
+        assert mbsync.messages() == before, "and nothing came twice, or went"
+        assert mutt.keys("<first-entry><display-message><exit>") == (0, 0), "its caches are true there"
+    print(f"{len(tries)} times meanwhile, {sum(not well for well, _ in tries)} of them in vain")
+    assert len(tries) > 4 and sum(asked for _, asked in tries) == 0, tries
+    post.send(site, anna, "at home", server="mail1")
+    until(lambda: _has(site, anna, "at home"), what="it is there")
+    assert mbsync.sync() == 1
+
+
+def _synced_until(over: threading.Event, mbsync: Mbsync) -> Iterator[tuple[bool, int]]:
+    while not over.is_set():
+        yield mbsync.attempt()
+
+
+def _has(site: Site, user: User, subject: str) -> bool:
+    return subject in post.subjects(site, user)
 
 
 @pytest.mark.issue("5.3 a controller killed before the point of no return rolls back, after it goes forward")

@@ -90,33 +90,35 @@ def layer(packages: Sequence[str] = DEFAULT, unpacked: Sequence[str] = ()) -> Pa
     return cached(key, f"installing {len(packages)} packages", lambda part: _build(packages, unpacked, part))
 
 
-def cached(key: str, what: str, build: Callable[[Path], None]) -> Path:
-    """The file layer.ext4 that `build` makes in the directory that it is given, moved to its place when it is whole;
-    made when missing. Safe to call from several processes at once. Raises what `build` raises.
+def cached(key: str, what: str, build: Callable[[Path], None], *, made: str = "layer.ext4") -> Path:
+    """The file `made` that `build` makes in the directory that it is given, moved to its place when it is whole; made
+    when missing. Safe to call from several processes at once. Raises what `build` raises.
     """
     place = directory()
-    finished, part = place / key / "layer.ext4", place / f"{key}.part"
+    whole, part = place / key, place / f"{key}.part"
+    finished = whole / made
     (place / "stage").mkdir(parents=True, exist_ok=True)
     with open(place / f"{key}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
             _forget_old(place)
             began = time.monotonic()
-            print(f"image: {what} in {finished.parent} (once)", file=sys.stderr, flush=True)
+            print(f"image: {what} in {whole} (once)", file=sys.stderr, flush=True)
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             build(part)
-            part.rename(finished.parent)
+            part.rename(whole)
             print(f"image: ready after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    os.utime(finished.parent)
+    os.utime(whole)
     return finished
 
 
 def _forget_old(place: Path) -> None:
     """Removes layers that no test has asked for in thirty days: their key will hardly come back."""
-    for old in place.glob("*/layer.ext4"):
-        if old.parent.stat().st_mtime < time.time() - 30 * 86400:
-            shutil.rmtree(old.parent)
+    for lock in place.glob("*.lock"):
+        old = lock.with_suffix("")
+        if old.is_dir() and old.stat().st_mtime < time.time() - 30 * 86400:
+            shutil.rmtree(old)
 
 
 def _key(packages: Sequence[str]) -> str:
@@ -147,6 +149,16 @@ def _build(packages: Sequence[str], unpacked: Sequence[str], part: Path) -> None
     if done.returncode != 0:
         tail = (done.stdout + done.stderr).strip().splitlines()[-15:]
         raise ImageError("the packages could not be installed into the layer:\n" + "\n".join(tail))
+
+
+def archive() -> str:
+    """The archive that the machine takes its own packages from. Raises ImageError."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [line for line in done.stdout.split() if "security" not in line]
+    if not found:
+        raise ImageError("this machine has no apt source to take a release from: see /etc/apt/sources.list.d")
+    return found[0]
 
 
 def resolver() -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Pairs for tests: a source and its sinks with real agents, and a Maildir that is written as Dovecot writes it.
 
-An agent comes in three ways: "memory" (the agent itself in a thread of this process, stores on tmpfs), "local" (a child
-process) and "ssh" (a real sshd, `tests.support.sshd`). Whatever the way, the store, the frames and the controller's
-session are the real ones; a `Gate` between them cuts the links at a chosen frame.
+An agent comes in four ways: "memory" (the agent itself in a thread of this process, stores on tmpfs), "local" (a child
+process), "ssh" (a real sshd, `tests.support.sshd`) and "python 3.9" (a child process of that). Whatever the way, the
+store, the frames and the controller's session are the real ones; a `Gate` between them cuts the links at some frame.
 
 Invariant: what a pair started has ended when `close` returns. Nothing here judges: the tests do.
 """
@@ -29,13 +29,14 @@ from orchestrator.demo import mailbox, uidlist
 from orchestrator.errors import HostUnreachable
 from orchestrator.inventory.model import Host, Pair, Store
 from orchestrator.remote.host import Conversation
-from orchestrator.remote.lines import ChildLine, Line, SocketLine, house
+from orchestrator.remote.lines import ChildLine, Line, SocketLine, agent_command, house
 from orchestrator.remote.opening import open_conversation
 from orchestrator.replication.report import SyncReport, VerifyReport
 from orchestrator.replication.session import Session
+from tests.support import python39
 from tests.support.sshd import Sshd
 
-MEMORY, LOCAL, SSH = WAYS = ("memory", "local", "ssh")
+MEMORY, LOCAL, SSH, OLD = "memory", "local", "ssh", "python 3.9"
 PRIMARY = "p"
 SINKS = ("m", "a", "b")
 _UNCOUNTED = frozenset((Kind.HELLO, Kind.PING, Kind.PONG))
@@ -361,6 +362,8 @@ class Laid:
         if self.way == MEMORY and not mortal:
             self._agents.append(ThreadAgent(self.state(name)))
             line = self._agents[-1].line
+        elif self.way == OLD:
+            line = ChildLine([*python39.command(), *agent_command(["--state", str(self.state(name))])[1:]])
         else:
             line = ChildLine(dying_command(faults.deaths.get(name, IMMORTAL), self.state(name)))
         self.lines[name] = line

@@ -82,6 +82,7 @@ def test_its_status_is_passed_on(guard: str) -> None:
     told = answered({"verb": "status"}, guard)
     assert (told["pair"], told["place"], told["role"], told["epoch"]) == ("org", "witness", "witness", 0)
     assert set(told) >= {"armed", "gate", "hands", "denied", "doubted", "granted"}
+    assert (told["epoch"], told["armed"]) == (0, False), "a guard that knows of no epoch knows of no lease"
 
 
 def known(guard_file: Path, run: str, undoing: bool = False) -> int:

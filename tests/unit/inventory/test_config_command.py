@@ -22,10 +22,8 @@ def _run(path: Path | None, *words: str) -> Result:
 @pytest.mark.issue("2.2 mailmirror config check")
 def test_check_counts_and_names_what_is_not_used() -> None:
     result = _run(SAMPLE, "check")
-    vip = "mm_vip (only by the guard, `vip show` and `vip test`)"
     fence = "mm_fence (only by `fence status` and `fence test`)"
-    looks = [f"{key} (only by `dns show` and `dns test`)" for key in ("mm_dns", "mm_exec")]
-    unused = ", ".join(["host vault.example.org (archive)", vip, *looks, fence])
+    unused = ", ".join(["host vault.example.org (archive)", fence])
     assert result.output.splitlines() == [
         f"{SAMPLE}: 2 pairs, 6 hosts: no problems",
         f"example_org: not used by this version: {unused}",
