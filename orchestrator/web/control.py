@@ -1,4 +1,5 @@
-"""The control socket: a Unix socket in `mm_state_dir` through which commands ask the daemon.
+"""The control socket: a Unix socket through which commands ask the daemon. It lies in `mm_state_dir`; under systemd in
+the unit's runtime directory (/run/mailmirror), and `mm_state_dir` has a link to it, so that commands find both alike.
 
 One connection carries one request frame, then NOTICE frames while it is worked on, then a
 REPLY or a FAULT (frames: `agent.wire`). Who asks is read from the kernel (SO_PEERCRED):
@@ -43,6 +44,35 @@ SEND_WITHIN = 10.0  # seconds for one frame
 MAX_CONNECTIONS = 32
 
 Answer = Callable[[Mapping[str, Json], Caller, Outlet], Json]
+
+
+def place(state: Path) -> Path:
+    """Where the socket lies: in the runtime directory that systemd gave, see systemd.exec(5), else in the state's."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return (Path(given) if given.startswith("/") else state) / NAME
+
+
+def link(state: Path, socket_path: Path) -> Callable[[], None]:
+    """Have the state directory lead to a socket that lies elsewhere; returns what takes the link away.
+
+    Raises TryAgain where somebody listens there already, and UsageError where something is in the way.
+    """
+    where = state_dir(state) / NAME
+    if where == socket_path:
+        return lambda: None
+    if _somebody_listens(where):
+        raise TryAgain(f"Another daemon listens on {where}.", remedy="Stop it, or give this one another mm_state_dir.")
+    try:
+        _clear(where)
+        where.symlink_to(socket_path)
+    except OSError as error:
+        raise UsageError(f"{where} can't lead to {socket_path}: {error}.", remedy="Mend mm_state_dir.") from error
+
+    def away() -> None:
+        if where.is_symlink() and os.readlink(where) == str(socket_path):
+            where.unlink(missing_ok=True)
+
+    return away
 
 
 class Control:
@@ -191,9 +221,9 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket behind which nobody listens. Raises FileExistsError for anything but a socket."""
+    """Remove a socket behind which nobody listens, or a link to one. Raises FileExistsError for anything else."""
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode) and not path.is_symlink():
             raise FileExistsError(errno.EEXIST, "something that is no socket is in the way", str(path))
         path.unlink()
 
