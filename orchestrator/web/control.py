@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import json
 import logging
 import os
-import pwd
 import socket
 import stat
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.agent import peer
 from orchestrator.agent.wire import Decoder, Frame, Garbled, Kind, encode
 from orchestrator.errors import MailmirrorError, NotPermitted, TryAgain, UsageError
 from orchestrator.records.lock import state_dir
@@ -250,20 +248,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _caller(connection: socket.socket) -> Caller:
-    size = struct.calcsize("3i")
-    return Caller(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
+    return Caller(*peer.peer(connection))
 
 
 def may_ask(caller: Caller, *, owner: int, group: int) -> bool:
     """May this caller ask a daemon of this user and socket group?"""
-    return caller.uid in (0, owner) or caller.gid == group or _is_member(caller.uid, group)
-
-
-def _is_member(uid: int, group: int) -> bool:
-    try:
-        return pwd.getpwuid(uid).pw_name in grp.getgrgid(group).gr_mem
-    except KeyError:
-        return False  # a user or a group without a name is a member of nothing
+    return peer.may_ask(caller.uid, caller.gid, owner=owner, group=group)
 
 
 def _read_request(connection: socket.socket) -> Frame:

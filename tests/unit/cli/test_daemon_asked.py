@@ -1,4 +1,4 @@
-"""The command line and the daemon's socket: who orders is kept as proven and as claimed, and nobody waits for a hang."""
+"""The command line and the daemon: who orders is kept as proven and as claimed, and nobody waits for one that hangs."""
 
 from __future__ import annotations
 
