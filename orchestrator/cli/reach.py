@@ -167,6 +167,11 @@ def note(pair: Pair, verb: str, reason: str, **what: Any) -> None:
         history.append(pair.state_dir, pair.name, verb, reason, uid=os.getuid(), pid=os.getpid(), **known)
 
 
+def by() -> str:
+    """Who orders, for an operation's own line: the user that the kernel knows, and who sudo says that is."""
+    return history.who(os.getuid(), os.environ.get("SUDO_USER", ""))
+
+
 def claimed() -> dict[str, str]:
     """Who sits behind sudo, as sudo's variable says: a claim, which nobody has proven. {} without sudo."""
     name = os.environ.get("SUDO_USER", "")

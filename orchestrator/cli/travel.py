@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ import click
 
 from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front
-from orchestrator.records import history
 from orchestrator.records.lock import Held, Lock
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str) -> int
     """Carry it out, here or in the daemon; the exit code."""
     show_plan_on_stderr(pair, journey)
     reach.confirm(f"Begin the {journey} of {pair.name}?", yes)
-    by = _by()
+    by = reach.by()
     try:
         with Lock(pair.state_dir, pair.name, journey):
             told = _journeys().told(_means(front, pair), journey, by=by, reason=reason, progress=_progress)
@@ -58,7 +56,7 @@ def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
     """An operator's word on an operation, here or in the daemon; the exit code."""
     try:
         with Lock(pair.state_dir, pair.name, f"op {what}"):
-            ordered = _journeys().Word(what, name, _by(), reason)
+            ordered = _journeys().Word(what, name, reach.by(), reason)
             told = _journeys().ordered(_means(front, pair), ordered, progress=_progress)
     except Held as held:
         asked = {"verb": "op", "pair": pair.name, "what": what, "id": name, "reason": reason}
@@ -78,10 +76,6 @@ def _ended(front: Front, told: dict[str, Any]) -> int:
 
 def show_plan_on_stderr(pair: Pair, journey: str) -> None:
     sys.stderr.write(f"{pair.name}: {journey}; `mailmirror plan {journey}` shows its steps.\n")
-
-
-def _by() -> str:
-    return history.who(os.getuid(), reach.claimed().get(history.CLAIMED, ""))
 
 
 def _progress(told: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ HEADER = struct.Struct(">IIBBI")
 REQUEST, REPLY, FAULT, NOTICE = 2, 3, 4, 7
 MAX_PAYLOAD = 8 << 20
 CONNECT_WITHIN = 2.0  # seconds
-STATUS_WITHIN = 2.0  # seconds; a daemon that is well answers at once
+STATUS_WITHIN = 1.0  # seconds; a daemon that is well answers at once
 
 
 class NobodyListens(OSError):

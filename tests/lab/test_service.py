@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab import post, product
 from tests.lab.following import become_equal, is_live
+from tests.lab.generation import chosen
 from tests.lab.host import Host
 from tests.lab.plan import STORE
 from tests.lab.site import PAIR, Site
@@ -31,8 +32,11 @@ def site() -> Iterator[Site]:
     """Follows live, as a service; everybody has a letter."""
     require.hosts()
     with Site(PAIR, users=3) as built:
-        built.boot()
         mirror = built.mirror
+        binds, files = product.for_everybody(chosen())
+        mirror.binds += binds
+        mirror.lay(files)
+        built.boot()
         mirror.lay({f"/etc/systemd/system/{product.UNIT}.d/test.conf": DROP_IN})
         mirror.run("mailmirror init && mailmirror sync && mailmirror service install", timeout=60)
         until(lambda: is_live(built), within=20, what="it follows live")
