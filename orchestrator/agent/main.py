@@ -1,11 +1,12 @@
 """The agent's front door: arguments in, one conversation on standard input and output.
 
-    python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication]
+    python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication] [--group NAME]
 
 Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
 replication verbs on these stores, and with `services` looking at the mail services, stopping and
 starting them as their guard allows, and moving addresses and letters, whatever the controller asks
-for. There is no verb that starts a command of the controller's choice.
+for. There is no verb that starts a command of the controller's choice. Behind the Unix socket of its own unit
+`--group` says who may speak to it.
 
 Invariant: a store that isn't in `--stores` is never opened; a request that is refused says so
 on standard error too, where sshd's and systemd's logs find it.
@@ -28,6 +29,7 @@ from .beneath import Root
 from .homes import PLAIN
 from .lanes import LaneListener
 from .marker import Marker
+from .peer import refusal
 from .serve import Answer, Desk, Fault, Outlet, Verb, Work, args
 from .sink import Sink
 from .source import Source
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from .observe import Observer
 
 Side = Union[Source, Sink]
+NOT_PERMITTED = 77
 GUARD_WITHIN = 2.0
 """Seconds for the guard's word before a store is written."""
 Late = Callable[[str, str, Dict[str, Any], Frame], Union[Answer, Work]]
@@ -185,7 +188,7 @@ class Agent:
     def _of_services(self, what: str) -> None:
         """Raises Fault for a key that replicates only."""
         if "services" not in self._allow:
-            remedy = "Add `services` to --allow in its authorized_keys line."
+            remedy = "Add `services` to --allow in its authorized_keys line, or in its unit."
             raise Fault("not-allowed", f"this key may not {what}", remedy)
 
     # --- stores -----------------------------------------------------------------------
@@ -195,7 +198,9 @@ class Agent:
         path: str = os.path.normpath(store)
         if "replication" not in self._allow or (self._stores is not None and path not in self._stores):
             raise Fault(
-                "not-allowed", f"this key may not work on {path}", "See the stores that its authorized_keys line names."
+                "not-allowed",
+                f"this key may not work on {path}",
+                "See the stores that its authorized_keys line, or its unit, names.",
             )
         return path
 
@@ -348,8 +353,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--allow", default=None, help="what may be done: replication,services (with --stores: replication)"
     )
+    parser.add_argument(
+        "--group", default=None, help="standard input is a Unix socket: whom its other end has to be of"
+    )
     parser.add_argument("--version", action="version", version=VERSION)
     options = parser.parse_args(argv)
+    refused = "" if options.group is None else refusal(0, options.group)
+    if refused:
+        sys.stderr.write(f"mailmirror agent: {refused}\n")
+        return NOT_PERMITTED
     # Frames own the real standard output; a stray print must not tear one.
     outlet = os.dup(1)
     os.dup2(2, 1)

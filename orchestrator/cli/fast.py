@@ -51,14 +51,14 @@ def answer(argv: list[str]) -> int | None:
         return None
     try:
         with Lazily() as progress:
-            told = ask.ask(path, _request(typed), progress)
+            told = ask.ask(path, _request(typed), progress, ask.STATUS_WITHIN if typed.words[0] == "status" else None)
         return words.show(typed.words[0], told, typed.format)
     except ask.Fault as fault:
         if fault.exit == 2:
             return None
         sys.stderr.write(words.failure(str(fault), fault.remedy))
         return fault.exit
-    except (ask.NobodyListens, ask.BrokenOff, PermissionError):
+    except (ask.NobodyListens, ask.BrokenOff, ask.Silent, PermissionError):
         return None  # the ordinary way meets the same and explains it
     except KeyboardInterrupt:
         return 130

@@ -27,6 +27,7 @@ VERBS = {
     "demo": "Show it at work: an embedded site on loopback.",
     "init": "Lay the markers down for a pair whose mirror is empty.",
     "run": "Follow every pair, live, in the foreground (the daemon).",
+    "service": "Have systemd run the daemon on this host.",
     "status": "How each pair stands.",
     "doctor": "Whether automatic failover is ready; what is in the way, and what to do.",
     "sync": "One pass, from the active place to the passive ones.",

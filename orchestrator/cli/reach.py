@@ -163,22 +163,43 @@ def _unless_full() -> Iterator[None]:
 def note(pair: Pair, verb: str, reason: str, **what: Any) -> None:
     """Write an order into the pair's history. Raises NotPermitted, OperatorError."""
     if history.worth_noting(verb, reason):
-        history.append(pair.state_dir, pair.name, verb, reason, uid=os.getuid(), pid=os.getpid(), **what)
+        known = {**what, **claimed()}
+        history.append(pair.state_dir, pair.name, verb, reason, uid=os.getuid(), pid=os.getpid(), **known)
+
+
+def by() -> str:
+    """Who orders, for an operation's own line: the user that the kernel knows, and who sudo says that is."""
+    return history.who(os.getuid(), os.environ.get("SUDO_USER", ""))
+
+
+def claimed() -> dict[str, str]:
+    """Who sits behind sudo, as sudo's variable says: a claim, which nobody has proven. {} without sudo."""
+    name = os.environ.get("SUDO_USER", "")
+    return {history.CLAIMED: name[: history.LONGEST_CLAIM]} if name else {}
 
 
 def ask_daemon(
-    pair: Pair, request: dict[str, Any], otherwise: MailmirrorError, told: Callable[[Any], None] | None = None
+    pair: Pair,
+    request: dict[str, Any],
+    otherwise: MailmirrorError,
+    told: Callable[[Any], None] | None = None,
+    within: float | None = None,
 ) -> Any:
-    """The daemon's answer; `otherwise` is raised when no daemon listens. Raises the daemon's own error. What it tells
-    before goes to `told`, else it is shown as a pass's progress.
+    """The daemon's answer; `otherwise` is raised when no daemon listens, TryAgain when it is silent for `within`
+    seconds. Raises the daemon's own error. What it tells before goes to `told`, else it is shown as a pass's progress.
     """
     try:
         with Lazily() as progress:
-            return ask.ask(str(pair.state_dir / SOCKET), request, told or progress)
+            return ask.ask(str(pair.state_dir / SOCKET), {**request, **claimed()}, told or progress, within)
     except ask.NobodyListens:
         raise otherwise from None
     except PermissionError as error:
         raise errors.NotPermitted(f"The daemon's socket may not be asked: {error.strerror}.") from error
+    except ask.Silent as error:
+        raise TryAgain(
+            f"The daemon runs and doesn't answer within {within:g} s.",
+            remedy="See `systemctl status mailmirror`; systemd starts one that hangs anew by itself.",
+        ) from error
     except ask.BrokenOff as error:
         raise TryAgain(f"The daemon broke off: {error}.", remedy="See its log, then try again.") from error
     except ask.Fault as fault:

@@ -13,6 +13,7 @@ from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, style_option
 from orchestrator.errors import NotPermitted, TryAgain
 from orchestrator.records import snapshot
+from orchestrator.web.ask import STATUS_WITHIN
 
 if TYPE_CHECKING:
     from orchestrator.inventory.model import Pair
@@ -47,7 +48,7 @@ def look(pairs: list[Pair]) -> dict[str, Any]:
     why, fresh = "", {}
     try:
         nobody = TryAgain("No daemon runs.", remedy="Start it with `mailmirror run`.")
-        told = reach.ask_daemon(pairs[0], {"verb": "status"}, nobody)
+        told = reach.ask_daemon(pairs[0], {"verb": "status"}, nobody, within=STATUS_WITHIN)
         fresh = {status["pair"]: status for status in told["pairs"]}
     except (TryAgain, NotPermitted) as error:
         why = f"{error} {error.remedy}"

@@ -5,7 +5,6 @@ Invariant: a journey runs in one process, which holds the pair's lock: the daemo
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import json
 import sys
@@ -43,7 +42,7 @@ def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str) -> int
     """Carry it out, here or in the daemon; the exit code."""
     show_plan_on_stderr(pair, journey)
     reach.confirm(f"Begin the {journey} of {pair.name}?", yes)
-    by = getpass.getuser()
+    by = reach.by()
     try:
         with Lock(pair.state_dir, pair.name, journey):
             told = _journeys().told(_means(front, pair), journey, by=by, reason=reason, progress=_progress)
@@ -57,7 +56,7 @@ def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
     """An operator's word on an operation, here or in the daemon; the exit code."""
     try:
         with Lock(pair.state_dir, pair.name, f"op {what}"):
-            ordered = _journeys().Word(what, name, getpass.getuser(), reason)
+            ordered = _journeys().Word(what, name, reach.by(), reason)
             told = _journeys().ordered(_means(front, pair), ordered, progress=_progress)
     except Held as held:
         asked = {"verb": "op", "pair": pair.name, "what": what, "id": name, "reason": reason}

@@ -5,7 +5,6 @@ Invariant: windows are kept by whoever holds the pair's lock, the daemon or this
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import json
 import time
@@ -19,6 +18,7 @@ from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, style_option
 from orchestrator.errors import UsageError
 from orchestrator.records.lock import Held, Lock
+from orchestrator.web.ask import STATUS_WITHIN
 
 if TYPE_CHECKING:
     from orchestrator.inventory.model import Pair
@@ -102,10 +102,10 @@ def _ask(pair: Pair, what: str, name: str = "", more: dict[str, Any] | None = No
     try:
         with Lock(pair.state_dir, pair.name, f"window {what}"):
             calendar = importlib.import_module("orchestrator.daemon.windows").Kept(pair)
-            return calendar.listed() if what == "list" else calendar.said(what, name, getpass.getuser(), more or {})
+            return calendar.listed() if what == "list" else calendar.said(what, name, reach.by(), more or {})
     except Held as held:
         asked = {"verb": "window", "pair": pair.name, "what": what, "name": name, **(more or {})}
-        return reach.ask_daemon(pair, asked, held)
+        return reach.ask_daemon(pair, asked, held, within=STATUS_WITHIN if what == "list" else None)
 
 
 def _show(front: Front, told: dict[str, Any]) -> int:

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 from orchestrator.daemon.order import Order
+from orchestrator.daemon.systemd import Sign
 from orchestrator.errors import BrokenPromise, HostError, MailmirrorError, Refused, TryAgain
 from orchestrator.records.lock import Lock
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally
@@ -39,6 +40,13 @@ LONGEST_DELAY = 30.0
 SLOW_DELAY = 30.0  # after what trying again soon won't mend
 LOCKED_DELAY = 2.0
 STEADY = 10.0  # seconds of following after which a lost link counts as the first
+AWAKE = 5.0  # seconds; who is paused looks around that often
+RESTS, CONNECTS, FOLLOWS, WORKS = 60.0, 300.0, 1800.0, 6 * 3600.0
+"""Seconds within which the thread's next sign of life is due: while it waits or is paused; while it connects (each part
+of that has an end of its own); while it follows, where it gives one after each batch and each round, and waits up to
+600 s for one answer of an agent that is alive; and while it carries out an order, of which a whole verification is the
+longest.
+"""
 
 
 class Named(Protocol):
@@ -56,6 +64,29 @@ def delay(attempt: int, chance: float) -> float:
     return longest * (0.5 + chance / 2)
 
 
+class Pulse:
+    """The thread's last sign of life."""
+
+    def __init__(self, worker: str) -> None:
+        self.last = Sign(worker, time.monotonic(), RESTS)
+
+    def beat(self, within: float | None = None) -> None:
+        """A sign, now. The next one is due `within` seconds, or as before."""
+        self.last = Sign(self.last.worker, time.monotonic(), within or self.last.within)
+
+
+class Halt(threading.Event):
+    """What ends a session. Whoever follows asks it after each piece of work, which is the thread's sign of life."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        super().__init__()
+        self._pulse = pulse
+
+    def is_set(self) -> bool:
+        self._pulse.beat()
+        return super().is_set()
+
+
 class Follower:
     """Attends to one pair from `start` to `stop`."""
 
@@ -63,7 +94,8 @@ class Follower:
         self.reconnects = 0
         self._pair, self._connect = pair, connect
         self._stop, self._wake = threading.Event(), threading.Event()
-        self._away, self._halt = threading.Event(), threading.Event()  # it is paused by now; its session is to end
+        self._pulse = Pulse(f"the thread of {pair.name}")
+        self._away, self._halt = threading.Event(), Halt(self._pulse)  # it is paused by now; its session is to end
         self._paused = ""  # why
         self._lock = threading.Lock()  # guards what follows
         self._orders: deque[Order[object]] = deque()
@@ -152,6 +184,10 @@ class Follower:
         self._wake.set()
         return order
 
+    def sign(self) -> Sign:
+        """The thread's last sign of life. From any thread, at once."""
+        return self._pulse.last
+
     def status(self) -> PairStatus:
         """How the pair stands. From any thread."""
         with self._lock:
@@ -203,7 +239,7 @@ class Follower:
         try:
             while self._paused and not self._stop.is_set():
                 self._fail_orders(TryAgain(paused))
-                self._wake.wait()
+                self._wake.wait(AWAKE)
                 self._begin()
         finally:
             self._away.clear()
@@ -211,6 +247,7 @@ class Follower:
 
     def _begin(self) -> None:
         """An attempt begins: the orders given so far share its fate."""
+        self._pulse.beat(RESTS)
         self._wake.clear()
         with self._lock:
             for order in self._orders:
@@ -218,7 +255,9 @@ class Follower:
 
     def _follow(self) -> None:
         self._note(Link.CONNECTING, self._last.trouble, self._last.remedy)
+        self._pulse.beat(CONNECTS)
         session = self._connect()
+        self._pulse.beat(FOLLOWS)
         requests: SimpleQueue[Work] = SimpleQueue()
         try:
             with self._lock:
@@ -249,7 +288,9 @@ class Follower:
         with self._lock:
             order, session = self._orders.popleft() if self._orders else None, self._session
         if order and session:
+            self._pulse.beat(WORKS)
             order.run(session)
+            self._pulse.beat(FOLLOWS)
 
     def _rest(self, link: Link, error: MailmirrorError, seconds: float) -> None:
         """Show the trouble, tell it to whoever waits for an order, and wait, unless there is something new."""
@@ -259,6 +300,7 @@ class Follower:
         self._note(link, sentence, error.remedy)
         self._fail_orders(error)
         if not self._stop.is_set():
+            self._pulse.beat(RESTS)
             self._wake.wait(seconds)
 
     def _note(self, link: Link, trouble: str, remedy: str) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.daemon.systemd import Sign
 from orchestrator.inventory.model import Pair
 from orchestrator.readiness.checks import Readied, checks, ready
 from orchestrator.readiness.facts import Facts
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 FIRST = 15.0
 """Seconds after the start: by then replication is connected and a first letter is on its way."""
 EVERY = 60.0
+LOOKS = 180.0
+"""Seconds for one look, in which every host has one end for all of its answers: more is a look that hangs."""
 
 Gather = Callable[[Pair, Mapping[str, Any]], Facts]
 
@@ -37,6 +40,7 @@ class Readying:
         self._pair, self._status, self._gather, self._every = pair, status, gather, every
         self._stop = threading.Event()
         self._last = Readied(pair.name)
+        self._sign = Sign(f"the readiness of {pair.name}", time.monotonic(), every + LOOKS)
         self._thread = threading.Thread(target=self._run, name=f"readiness {pair.name}", daemon=True)
 
     def start(self) -> None:
@@ -45,6 +49,10 @@ class Readying:
     def stop(self) -> None:
         """No further look; returns at once."""
         self._stop.set()
+
+    def sign(self) -> Sign:
+        """The thread's last sign of life. From any thread, at once."""
+        return self._sign
 
     @property
     def last(self) -> Readied:
@@ -55,6 +63,7 @@ class Readying:
         wait = min(FIRST, self._every)
         while not self._stop.wait(wait):
             wait = self._every
+            self._sign = self._sign._replace(at=time.monotonic())
             try:
                 found = checks(self._gather(self._pair, self._status()))
             except Exception:  # the last fence: a look that fails must not be the last one

@@ -1,8 +1,9 @@
 """The engine room: builds the pairs' followers, the desk, the socket, the metrics and the timer, and ticks.
 
 A tick looks at every pair: what changed is logged and told to subscribers, and a snapshot is
-written on a change or every few seconds, for `status` without a daemon. Signals: SIGTERM and
-SIGINT stop within two seconds; SIGHUP reads the inventory again and says what needs a restart.
+written on a change or every few seconds, for `status` without a daemon; systemd's watchdog is fed while
+every worker is alive. Signals: SIGTERM and SIGINT stop within two seconds; SIGHUP reads the inventory again
+and says what needs a restart.
 
 Invariant: only starting can fail as a whole. Later trouble belongs to a pair (its follower
 shows it), to a client (its connection ends), or is logged; the tick goes on.
@@ -25,6 +26,7 @@ from orchestrator import __version__
 from orchestrator.daemon.alerting import Alerting
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.readying import Readying
+from orchestrator.daemon.systemd import Sign, Systemd
 from orchestrator.daemon.timer import Timer
 from orchestrator.daemon.travelling import Travelling
 from orchestrator.daemon.watching import active_host, watched
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 TICK = 0.5  # seconds
 SNAPSHOT_EVERY = 5.0
 WINDOWS_EVERY = 5.0  # seconds between two looks at what the calendar says
+JUDGES = 60.0  # seconds within which a pair's health gives its next sign of life; it looks twice a second
 STOP_WITHIN = 1.2  # seconds for the pairs' threads, of the two that stopping may take
 
 Connect = Callable[[Pair, Callable[[str, str], None], Callable[[], bool]], Replicates]
@@ -90,6 +93,7 @@ class Daemon:
         }
         self.desk = Desk(self._followers, self.events, self._note, self.health, self._travelling, self._windows)
         self._timer = Timer()
+        self._systemd = Systemd()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
 
     def run(self) -> bool:
@@ -99,8 +103,9 @@ class Daemon:
         """
         with ExitStack() as opened:
             opened.callback(self._follow_signals())
-            socket_path = self._inventory.state_dir / control.NAME
+            socket_path = control.place(self._inventory.state_dir)
             opened.callback(control.Control(socket_path, self.desk.answer).close)
+            opened.callback(control.link(self._inventory.state_dir, socket_path))
             if self._inventory.listen:
                 self.metrics = Metrics(self._inventory.listen, self._told, self._healths, self._readied)
                 opened.callback(self.metrics.close)
@@ -108,9 +113,11 @@ class Daemon:
             opened.callback(self._timer.stop)
             self._start()
             self.ready.set()
+            self._systemd.ready()
             while not self.stop.wait(TICK):
                 self._tick()
             log.info("Stopping")
+            self._systemd.stopping()
             self.desk.stopping.set()
             return self._end()
 
@@ -170,9 +177,14 @@ class Daemon:
     def _tick(self) -> None:
         if self._hung_up.is_set():
             self._hung_up.clear()
+            self._systemd.reloading()
             self._read_again()
+            self._systemd.ready()
         self._watch_who_is_active()
-        for status in self.desk.statuses():
+        statuses = self.desk.statuses()
+        if not self.stop.is_set():
+            self._systemd.tick(self._signs(), {status.pair: status.link.value for status in statuses})
+        for status in statuses:
             shown = self._shown[status.pair]
             news = shown.news(status)
             for event, text in news:
@@ -180,6 +192,13 @@ class Daemon:
             if news or shown.is_due():
                 self._write(status)
                 shown.written = time.monotonic()
+
+    def _signs(self) -> list[Sign]:
+        """The last sign of life of each worker."""
+        told = [each.sign() for each in self._followers.values()]
+        told += [each.sign() for each in self._readying.values()]
+        told += [Sign(f"the health of {name}", watch.beat, JUDGES) for name, watch in self._watches.items()]
+        return [*told, self._timer.sign()]
 
     def _watch_who_is_active(self) -> None:
         """When a pair's roles have moved, its observers begin anew: another place is asked all its services now."""
@@ -245,7 +264,7 @@ class Daemon:
             log.warning("The inventory has changed; restart the daemon for: %s", "; ".join(changed))
             return
         log.info("The inventory is valid and says what the daemon does already")
-        pointer.publish(str(self._inventory.path), str(self._inventory.state_dir / control.NAME))
+        pointer.publish(str(self._inventory.path), str(control.place(self._inventory.state_dir)))
 
     def _told(self) -> tuple[list[PairStatus], Mapping[str, int], Mapping[str, int]]:
         reconnects = {name: follower.reconnects for name, follower in self._followers.items()}

@@ -55,6 +55,8 @@ class Watch:
         self._pair, self._follows = pair, follows
         self._changed, self._troubled = changed, troubled
         self.active = active
+        self.beat = time.monotonic()
+        """When the thread that judges gave its last sign of life."""
         self._stop = threading.Event()
         self._came: SimpleQueue[Told] = SimpleQueue()
         self._steadiness = Steadiness()
@@ -79,6 +81,7 @@ class Watch:
     def start(self) -> None:
         if self._trouble:
             self._troubled(self._trouble)
+        self.beat = time.monotonic()
         for looking in self._lookers.values():
             looking.start()
         for thread in self._threads:
@@ -110,6 +113,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
+            self.beat = time.monotonic()
             try:
                 self._tick(time.monotonic(), time.time())
             except Exception:  # the last fence: a verdict that can't be made must not end the watching

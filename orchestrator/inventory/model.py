@@ -206,9 +206,14 @@ PORTS: Mapping[str, int] = {"smtp": 25, "submission": 587, "lmtp": 24, "imap": 9
 
 
 def default_state_dir() -> Path:
-    """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories)."""
+    """Where the controller keeps its state when nobody says: by the user who runs it (XDG base directories), or where
+    its unit says (systemd.exec(5)).
+    """
     if os.geteuid() == 0:
         return Path("/var/lib/mailmirror")
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given.startswith("/"):
+        return Path(given)
     base = os.environ.get("XDG_STATE_HOME", "")
     return Path(base if base.startswith("/") else Path.home() / ".local/state") / "mailmirror"
 

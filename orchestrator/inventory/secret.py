@@ -1,5 +1,8 @@
 """Reading a secret from where the inventory says it is, when it is needed and not before.
 
+A file that only root may read is handed to the daemon by systemd, as a credential named after it: the inventory names
+the file, and the same inventory is good for root.
+
 Invariant: a secret is never part of an error, and one that others may read is refused.
 """
 
@@ -34,7 +37,20 @@ def read(secret: Secret) -> str:
     return _of_file(path)
 
 
-def _of_file(path: Path) -> str:
+def credential_name(path: Path) -> str:
+    """What the unit calls the credential that has a file's content (LoadCredential=, systemd.exec(5))."""
+    return str(path).strip("/").replace("/", "-").replace(":", "-")
+
+
+def at_hand(path: Path) -> Path:
+    """Where a file that the inventory names is read: the credential that systemd made of it, else the file itself."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    laid = Path(folder) / credential_name(path)
+    return laid if folder.startswith("/") and laid.is_file() else path
+
+
+def _of_file(named: Path) -> str:
+    path = at_hand(named)
     try:
         with path.open("rb") as stream:
             if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o007:

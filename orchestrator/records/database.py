@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import MailmirrorError, NotPermitted, OperatorError, TryAgain
-from orchestrator.records.lock import state_dir, writing
+from orchestrator.records.lock import given, state_dir, writing
 
 NAME = "journal.sqlite"
 APPLICATION = 0x6D6D6A31  # "mmj1", so that another program's file isn't taken for ours
@@ -98,7 +98,9 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _make(path: Path) -> None:
     """Whole and durable before it has its name; of two processes that make one at once, the first one's stays."""
     beside = path.with_suffix(f".{secrets.token_hex(4)}.new")
-    os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640))
+    made = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    given(made, path.parent)
+    os.close(made)
     journal = Path(f"{beside}-journal")
     try:
         with told(path), contextlib.closing(_opened(beside)) as db:

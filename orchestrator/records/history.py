@@ -9,6 +9,7 @@ Invariant: an event is durable before the order is carried out (`journal`).
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from orchestrator.records.journal import Journal
 LONGEST_REASON = 2_000  # characters
 CHANGING = frozenset(("sync", "undelete", "release", "retire", "seed"))
 """The verbs on a pair that are orders, as the daemon calls them."""
-NOTED = ("id", "account", "pattern", "since", "until", "adopt")
+CLAIMED = "claimed_user"
+"""Who says to have ordered it, by sudo's SUDO_USER, beside the uid that the kernel has proven."""
+LONGEST_CLAIM = 64  # characters
+NOTED = ("id", "account", "pattern", "since", "until", "adopt", CLAIMED)
 """Of an order's request, what its event says."""
 
 
@@ -45,3 +49,13 @@ def told(directory: Path, pair: str, verb: str = "") -> list[dict[str, Any]]:
 def worth_noting(verb: str, reason: str) -> bool:
     """Whether an order is kept: every one that changes something, but a plain pass only with a reason."""
     return verb != "sync" or bool(reason)
+
+
+def who(uid: int, claim: str = "") -> str:
+    """The user's name as this host knows it; where it was root for somebody, with who is said to be that."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid {uid}"
+    plain = "".join(letter for letter in claim[:LONGEST_CLAIM] if letter.isprintable())
+    return f"{name} (claims to be {plain})" if plain else name

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OperatorError
-from orchestrator.records.lock import state_dir, writing
+from orchestrator.records.lock import given, state_dir, writing
 
 
 def append(directory: Path, path: Path, line: str) -> None:
@@ -24,6 +24,7 @@ def append(directory: Path, path: Path, line: str) -> None:
     with writing(path):
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
+            given(fd, directory)
             size = os.fstat(fd).st_size
             torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
             data = (b"\n" if torn else b"") + line.encode() + b"\n"

@@ -60,6 +60,13 @@ def state_dir(path: Path) -> Path:
     return path
 
 
+def given(fd: int, directory: Path) -> None:
+    """What root makes in the daemon's state directory is the daemon's: its owner's, by an open file of it."""
+    found = os.stat(directory)
+    if os.geteuid() == 0 and found.st_uid != 0:
+        os.fchown(fd, found.st_uid, found.st_gid)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """The system's errors about a file of a state directory in our words. Raises NotPermitted, OperatorError."""
@@ -107,7 +114,9 @@ class Lock:
 
     def _open(self) -> int:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+            given(fd, self.path.parent)
+            return fd
         except PermissionError as error:
             raise NotPermitted(f"{self.path} can't be opened: {error.strerror}.") from error
 

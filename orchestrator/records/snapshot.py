@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from orchestrator.records.lock import state_dir
+from orchestrator.records.lock import given, state_dir
 
 MAX_SIZE = 8 << 20  # bytes; a larger file isn't one of ours
 
@@ -27,7 +27,9 @@ def write(directory: Path, pair: str, told: dict[str, Any]) -> None:
     """Replace the pair's snapshot. Raises OSError when the disk won't take it."""
     target = path_of(state_dir(directory), pair)
     beside = target.with_suffix(f".{os.getpid()}.new")
-    beside.write_text(json.dumps(told, separators=(",", ":")))
+    with beside.open("w") as file:
+        given(file.fileno(), directory)
+        file.write(json.dumps(told, separators=(",", ":")))
     os.replace(beside, target)
 
 

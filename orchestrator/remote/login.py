@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import HostUnreachable, NotPermitted
-from orchestrator.inventory import Host
+from orchestrator.inventory import Host, secret
 from orchestrator.remote.dial import BUSY
 from orchestrator.remote.known_hosts import Key
 
@@ -80,7 +80,7 @@ def _of_file(library: ModuleType, host: Host) -> paramiko.PKey | None:
     if host.key_file is None:
         return None
     try:
-        key: paramiko.PKey = library.PKey.from_path(host.key_file)
+        key: paramiko.PKey = library.PKey.from_path(secret.at_hand(host.key_file))
     except (library.PasswordRequiredException, TypeError):
         return None
     except (OSError, ValueError, library.SSHException) as error:
@@ -112,7 +112,7 @@ def public_half(library: ModuleType, key_file: Path) -> Key:
         if beside.exists():
             kind, blob = beside.read_text(encoding="utf-8").split()[:2]
             return Key(kind, base64.b64decode(blob, validate=True))
-        key = library.PKey.from_path(key_file)
+        key = library.PKey.from_path(secret.at_hand(key_file))
         return Key(key.get_name(), key.asbytes())
     except (OSError, ValueError, TypeError) as error:
         raise NotPermitted(

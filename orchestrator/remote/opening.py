@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.errors import HostUnreachable
+from orchestrator.errors import HostUnreachable, NotPermitted
 from orchestrator.inventory import Host
 from orchestrator.remote import bootstrap, ssh
 from orchestrator.remote.host import Conversation
@@ -19,6 +19,8 @@ from orchestrator.remote.lines import ChildLine, Line, agent_command, local_sock
 
 LOCAL_SOCKET = Path("/run/mailmirror-agent/agent.sock")
 """Where the root unit of an agent on this machine listens (design 4)."""
+MEMBERS = "mailmirror"
+"""The group that may speak to it, and the user that the daemon runs as."""
 AGENT = "mailmirror-agent"
 """What is asked for where the key is bound to a forced command: a word for the host's log, which starts nothing."""
 
@@ -85,5 +87,10 @@ def _greet_bound(line: Line, host: Host, code: bootstrap.Archive) -> Line:
 def _local(host: Host, words: Sequence[str], socket_path: Path) -> Line:
     try:
         return local_socket(socket_path) or ChildLine(agent_command(words))
+    except PermissionError as error:
+        raise NotPermitted(
+            f"{host.name}: the agent's socket {socket_path} may not be asked: {error.strerror}.",
+            remedy=f"Join the group {MEMBERS} (its members may do to the stores what the agent may), or use sudo.",
+        ) from error
     except OSError as error:
         raise HostUnreachable(f"{host.name}: the agent on this machine can't be reached: {error}") from error

@@ -24,6 +24,7 @@ HEADER = struct.Struct(">IIBBI")
 REQUEST, REPLY, FAULT, NOTICE = 2, 3, 4, 7
 MAX_PAYLOAD = 8 << 20
 CONNECT_WITHIN = 2.0  # seconds
+STATUS_WITHIN = 1.0  # seconds; a daemon that is well answers at once
 
 
 class NobodyListens(OSError):
@@ -32,6 +33,10 @@ class NobodyListens(OSError):
 
 class BrokenOff(OSError):
     """The daemon hung up, or didn't speak its protocol, before it had answered."""
+
+
+class Silent(OSError):
+    """A daemon is there, and hasn't answered within the time that was given: it hangs, or is stopped."""
 
 
 class Fault(Exception):
@@ -44,11 +49,13 @@ class Fault(Exception):
         self.remedy = str(head.get("remedy", ""))
 
 
-def ask(path: str, request: dict[str, Any], on_notice: Callable[[Any], None] | None = None) -> Any:
+def ask(
+    path: str, request: dict[str, Any], on_notice: Callable[[Any], None] | None = None, within: float | None = None
+) -> Any:
     """The answer to the request, as JSON; each NOTICE before it goes to `on_notice`.
 
-    It waits as long as the daemon works; a timeout is a field of the request. Raises
-    NobodyListens, PermissionError, BrokenOff and Fault.
+    It waits as long as the daemon works (a timeout is a field of the request), or at most `within` seconds for each
+    frame. Raises NobodyListens, PermissionError, BrokenOff, Silent and Fault.
     """
     head = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -60,7 +67,7 @@ def ask(path: str, request: dict[str, Any], on_notice: Callable[[Any], None] | N
             raise NobodyListens(error.errno, f"no daemon listens on {path}") from error
         with contextlib.suppress(ConnectionError):  # who is turned away unheard was told why: that is read below
             connection.sendall(HEADER.pack(len(head), len(head), REQUEST, 0, 1) + head)
-        connection.settimeout(None)
+        connection.settimeout(within)
         with connection.makefile("rb") as stream:
             while True:
                 kind, told = _frame(stream.read)
@@ -89,6 +96,8 @@ def _frame(read: Callable[[int], bytes]) -> tuple[int, Any]:
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
     try:
         data = read(size)
+    except TimeoutError as error:
+        raise Silent(error.errno, "the daemon doesn't answer") from error
     except ConnectionError as error:
         raise BrokenOff("the daemon hung up before it had answered") from error
     if len(data) != size:

@@ -1,4 +1,5 @@
-"""The control socket: a Unix socket in `mm_state_dir` through which commands ask the daemon.
+"""The control socket: a Unix socket through which commands ask the daemon. It lies in `mm_state_dir`; under systemd in
+the unit's runtime directory (/run/mailmirror), and `mm_state_dir` has a link to it, so that commands find both alike.
 
 One connection carries one request frame, then NOTICE frames while it is worked on, then a
 REPLY or a FAULT (frames: `agent.wire`). Who asks is read from the kernel (SO_PEERCRED):
@@ -14,20 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import json
 import logging
 import os
-import pwd
 import socket
 import stat
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.agent import peer
 from orchestrator.agent.wire import Decoder, Frame, Garbled, Kind, encode
 from orchestrator.errors import MailmirrorError, NotPermitted, TryAgain, UsageError
 from orchestrator.records.lock import state_dir
@@ -43,6 +42,35 @@ SEND_WITHIN = 10.0  # seconds for one frame
 MAX_CONNECTIONS = 32
 
 Answer = Callable[[Mapping[str, Json], Caller, Outlet], Json]
+
+
+def place(state: Path) -> Path:
+    """Where the socket lies: in the runtime directory that systemd gave, see systemd.exec(5), else in the state's."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return (Path(given) if given.startswith("/") else state) / NAME
+
+
+def link(state: Path, socket_path: Path) -> Callable[[], None]:
+    """Have the state directory lead to a socket that lies elsewhere; returns what takes the link away.
+
+    Raises TryAgain where somebody listens there already, and UsageError where something is in the way.
+    """
+    where = state_dir(state) / NAME
+    if where == socket_path:
+        return lambda: None
+    if _somebody_listens(where):
+        raise TryAgain(f"Another daemon listens on {where}.", remedy="Stop it, or give this one another mm_state_dir.")
+    try:
+        _clear(where)
+        where.symlink_to(socket_path)
+    except OSError as error:
+        raise UsageError(f"{where} can't lead to {socket_path}: {error}.", remedy="Mend mm_state_dir.") from error
+
+    def away() -> None:
+        if where.is_symlink() and os.readlink(where) == str(socket_path):
+            where.unlink(missing_ok=True)
+
+    return away
 
 
 class Control:
@@ -191,9 +219,9 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket behind which nobody listens. Raises FileExistsError for anything but a socket."""
+    """Remove a socket behind which nobody listens, or a link to one. Raises FileExistsError for anything else."""
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode) and not path.is_symlink():
             raise FileExistsError(errno.EEXIST, "something that is no socket is in the way", str(path))
         path.unlink()
 
@@ -220,20 +248,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _caller(connection: socket.socket) -> Caller:
-    size = struct.calcsize("3i")
-    return Caller(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
+    return Caller(*peer.peer(connection))
 
 
 def may_ask(caller: Caller, *, owner: int, group: int) -> bool:
     """May this caller ask a daemon of this user and socket group?"""
-    return caller.uid in (0, owner) or caller.gid == group or _is_member(caller.uid, group)
-
-
-def _is_member(uid: int, group: int) -> bool:
-    try:
-        return pwd.getpwuid(uid).pw_name in grp.getgrgid(group).gr_mem
-    except KeyError:
-        return False  # a user or a group without a name is a member of nothing
+    return peer.may_ask(caller.uid, caller.gid, owner=owner, group=group)
 
 
 def _read_request(connection: socket.socket) -> Frame:

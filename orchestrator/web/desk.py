@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pwd
 import queue
 import threading
 import time
@@ -157,7 +156,7 @@ class Desk:
 
     def answer(self, asked: Mapping[str, Json], caller: Caller, outlet: Outlet) -> Json:
         """The answer to one request. Raises MailmirrorError; UsageError for what it can't understand."""
-        request = Request({**asked, "by": _who(caller.uid)})
+        request = Request({**asked, "by": history.who(caller.uid, str(asked.get(history.CLAIMED, "")))})
         verb = request.text("verb")
         work = self._verbs.get(verb)
         if work is None:
@@ -302,14 +301,6 @@ class Desk:
                 remedy="Correct the name, or restart the daemon when the inventory has changed.",
             )
         return self._pairs[name]
-
-
-def _who(uid: int) -> str:
-    """The user's name, as this host knows it."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 class Throttle:

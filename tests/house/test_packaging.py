@@ -32,7 +32,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     copy.mkdir()
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source.PRODUCT, copy / "orchestrator", ignore=ignored, symlinks=True)
-    shutil.copytree(source.CHECKOUT / "playbooks", copy / "playbooks")
+    for name in ("playbooks", "deploy"):
+        shutil.copytree(source.CHECKOUT / name, copy / name)
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "inventory.yaml"):
         shutil.copy(source.CHECKOUT / name, copy)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(copy)]
@@ -83,6 +84,8 @@ def test_the_wheel_has_the_agent_and_the_sample(wheel: zipfile.ZipFile) -> None:
     assert modules <= names
     assert any(name.endswith("share/mailmirror/inventory.yaml") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    shipped = {name.rpartition("/")[2] for name in names if "share/mailmirror/systemd/" in name}
+    assert shipped == {path.name for path in (source.CHECKOUT / "deploy/systemd").iterdir()}
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
 
 

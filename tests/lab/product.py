@@ -10,6 +10,7 @@ Invariant: pure.
 from __future__ import annotations
 
 import os
+import sysconfig
 from collections.abc import Sequence
 
 import yaml
@@ -23,6 +24,7 @@ UNIT = "mailmirror.service"
 PAIR = "example_test"
 _HOME = "/opt/mailmirror"
 _SSH = "/etc/mailmirror"
+_LIBRARIES = "/opt/mailmirror-libraries"
 
 PYTHON = "/usr/local/bin/lab-python"
 """A Python in which the checkout's modules are found, on the controller's host and the client's."""
@@ -62,6 +64,17 @@ def binds(generation: Generation) -> list[tuple[str, str, bool]]:
 def python(generation: Generation) -> Files:
     """The files of every host on which the checkout's modules run."""
     return {PYTHON: File(_PYTHON.format(libraries=generation.libraries, python=generation.python), 0o755)}
+
+
+def for_everybody(generation: Generation) -> tuple[list[tuple[str, str, bool]], Files]:
+    """Binds and files as above, of a Python that an ordinary user in a sandbox can run too: the host's own, where the
+    tests' lies in somebody's home.
+    """
+    if not os.path.realpath(generation.python).startswith(("/root/", "/home/")):
+        return [], {}
+    libraries = sysconfig.get_path("purelib")
+    script = _PYTHON.format(libraries=_LIBRARIES, python="/usr/bin/python3")
+    return [(libraries, _LIBRARIES, False)], {PYTHON: File(script, 0o755)}
 
 
 def controller(private_key: str, known_hosts: str, places: Sequence[str]) -> Files:

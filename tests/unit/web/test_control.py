@@ -272,3 +272,38 @@ def test_a_path_longer_than_a_socket_s_own_is_listened_on_and_asked(tmp_path: Pa
     with pytest.raises(ask.NobodyListens):
         ask.ask(str(path), {"verb": "hello"})
     Control(path, echo).close()
+
+
+@pytest.mark.issue("6.2 control socket: its place under /run, found by way of mm_state_dir")
+def test_under_systemd_it_lies_in_the_runtime_directory_and_is_found_by_the_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, run = tmp_path / "state", tmp_path / "run"
+    assert control.place(state) == state / "control.sock"
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{run}:{tmp_path}")
+    path = control.place(state)
+    assert path == run / "control.sock"
+    served = Control(path, echo)
+    away = control.link(state, path)
+    try:
+        assert ask.ask(str(state / "control.sock"), {"verb": "x"}) == {"verb": "x"}
+        for another in (lambda: Control(state / "control.sock", echo), lambda: control.link(state, tmp_path / "other")):
+            with pytest.raises(TryAgain, match="Another daemon listens"):
+                another()
+    finally:
+        served.close()
+    (tmp_path / "elsewhere").mkdir()
+    control.link(state, path)  # one that a daemon left that died
+    Control(state / "control.sock", echo).close()  # and where the next runs in the foreground
+    control.link(state, path)
+    away()
+    assert list(state.iterdir()) == []
+
+
+@pytest.mark.issue("6.2 a reading verb answers though the daemon hangs")
+def test_a_daemon_that_hangs_is_told_apart_in_time(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stopped:
+        stopped.bind(str(tmp_path / "s"))
+        stopped.listen(1)
+        with pytest.raises(ask.Silent):
+            ask.ask(str(tmp_path / "s"), {"verb": "status"}, within=0.1)
