@@ -57,7 +57,7 @@ def test_an_agent_with_a_group_speaks_to_nobody_without_a_socket_or_of_no_such_g
         for group, said in (("no-such-group", "there is no group"), ("root", "")):
             command = [sys.executable, "-m", "orchestrator.agent.main", "--group", group, "--stores", "/srv/a"]
             with subprocess.Popen(
-                command, cwd=CHECKOUT, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command, cwd=CHECKOUT, stdin=theirs.fileno(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
             ) as child:
                 if not said:
                     ours.shutdown(socket.SHUT_WR)
