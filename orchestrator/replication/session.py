@@ -19,10 +19,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from orchestrator.errors import AgentFault, LinkLost, NothingToDo, Refused
-from orchestrator.inventory.model import Host, Pair
+from orchestrator.inventory.model import MIRROR, PRIMARY, Host, Pair
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.pending import Pending
-from orchestrator.replication import final, first, orders, proof, telling, trouble, width
+from orchestrator.replication import final, first, indexes, orders, proof, telling, trouble, width
 from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, Flow, Numbers, Trace
 from orchestrator.replication.heads import checked
 from orchestrator.replication.report import (
@@ -393,6 +393,22 @@ class Session:
             raise trouble.told(fault) from fault
         finally:
             self._on_purpose = False
+
+    def carry_indexes(self, carrying: indexes.Carrying, *, stopped: bool) -> int:
+        """Carry Dovecot's index caches to the other mail host: ahead, or, `stopped`, the rest, and vouched for.
+
+        How many were carried, or stand there in the end. Raises as a pass does.
+        """
+        self._open(self._watching or "poll")
+        act, count = (indexes.settle if stopped else indexes.ahead), 0
+        try:
+            for host in (host for host in self._passives if host.place in (PRIMARY, MIRROR)):
+                for flow, here in zip(self._flows[host.name], self._active.stores, strict=True):
+                    ends = (flow.source, flow.sink, here.accounts, self.pair.owner, host.other_dovecot)
+                    count += act(carrying, indexes.Store(*ends))
+        except (AgentFault, LinkLost) as error:
+            raise trouble.told(error) from error
+        return count
 
     # --- operators' verbs -------------------------------------------------------------
 
