@@ -8,14 +8,16 @@ nothing: the agent there drops them before it becomes active.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
 from orchestrator.agent.wire import pack
-from orchestrator.errors import AgentFault
-from orchestrator.replication.flow import PATIENCE
+from orchestrator.errors import AgentFault, LinkLost
+from orchestrator.inventory.model import MIRROR, PRIMARY, Host, Pair
+from orchestrator.replication import trouble
+from orchestrator.replication.flow import PATIENCE, Flow
 from orchestrator.replication.heads import checked, content
 from orchestrator.replication.unasked import End
 
@@ -59,6 +61,21 @@ class Carrying:
     operation: str
     known: dict[str, dict[Key, str]] = field(default_factory=dict)
     names: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def carry(carrying: Carrying, pair: Pair, active: Host, places: Mapping[str, Sequence[Flow]], *, stopped: bool) -> int:
+    """Of every store to the other mail host, an archive gets none: ahead, or, `stopped`, the rest. How many were
+    carried, or stand there in the end. Raises as a pass does.
+    """
+    act, count = (settle if stopped else ahead), 0
+    for host in (pair.hosts[name] for name in places if pair.hosts[name].place in (PRIMARY, MIRROR)):
+        for flow, store in zip(places[host.name], active.stores, strict=True):
+            ends = (flow.source, flow.sink, store.accounts, pair.owner, host.other_dovecot)
+            try:
+                count += act(carrying, Store(*ends))
+            except (AgentFault, LinkLost) as error:
+                raise trouble.told(error) from error
+    return count
 
 
 def ahead(carrying: Carrying, store: Store) -> int:

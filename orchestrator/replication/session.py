@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from orchestrator.errors import AgentFault, LinkLost, NothingToDo, Refused
-from orchestrator.inventory.model import MIRROR, PRIMARY, Host, Pair
+from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.pending import Pending
 from orchestrator.replication import final, first, indexes, orders, proof, telling, trouble, width
@@ -395,20 +395,9 @@ class Session:
             self._on_purpose = False
 
     def carry_indexes(self, carrying: indexes.Carrying, *, stopped: bool) -> int:
-        """Carry Dovecot's index caches to the other mail host: ahead, or, `stopped`, the rest, and vouched for.
-
-        How many were carried, or stand there in the end. Raises as a pass does.
-        """
+        """Carry Dovecot's index caches to the other mail host, as `indexes.carry`. Raises as a pass does."""
         self._open(self._watching or "poll")
-        act, count = (indexes.settle if stopped else indexes.ahead), 0
-        try:
-            for host in (host for host in self._passives if host.place in (PRIMARY, MIRROR)):
-                for flow, here in zip(self._flows[host.name], self._active.stores, strict=True):
-                    ends = (flow.source, flow.sink, here.accounts, self.pair.owner, host.other_dovecot)
-                    count += act(carrying, indexes.Store(*ends))
-        except (AgentFault, LinkLost) as error:
-            raise trouble.told(error) from error
-        return count
+        return indexes.carry(carrying, self.pair, self._active, self._flows, stopped=stopped)
 
     # --- operators' verbs -------------------------------------------------------------
 
@@ -453,13 +442,7 @@ class Session:
         """Let a vanished account's deletion through; how many messages. Raises Refused while it is there."""
         self._open(self._watching or "poll")
         self._audit()
-        for number, facts in enumerate(self._facts):
-            if account in facts["missing"]:
-                return orders.retire([flows[number] for flows in self._flows.values()], account, dry_run=dry_run)
-        raise Refused(
-            f"The account {account} hasn't vanished on {self._active.name}.",
-            remedy="Remove it there first; `mailmirror status` lists vanished accounts.",
-        )
+        return orders.retire_vanished(account, self._active.name, self._facts, self._flows, dry_run=dry_run)
 
 
 def _nothing() -> None:
