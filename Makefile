@@ -8,7 +8,7 @@ JOBS ?= 2
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test test-trixie simulate check unit bench image clean
+.PHONY: help venv demo lab test test-trixie simulate check unit bench bench-journeys image clean
 .DELETE_ON_ERROR:
 
 help: ## this help
@@ -45,6 +45,9 @@ unit: $(VENV)/.test-$(KEY) ## only the fast tests, for a quick turn
 
 bench: $(VENV)/.bench-$(KEY) ## ours, rsync, unison and lsyncd on the same tree; a table and a plot
 	@$(BIN)/python -m bench
+
+bench-journeys: $(VENV)/.bench-$(KEY) ## how long users are away in a switchover, on whole hosts: median and worst of 10
+	@$(BIN)/python -m bench.journeys
 
 image: $(VENV)/.test-$(KEY)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.support.image > /dev/null || true; fi

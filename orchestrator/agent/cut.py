@@ -18,6 +18,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
+from . import indexes
 from .delta import unsigned
 from .marker import demanded
 from .names import UIDLIST
@@ -59,6 +60,7 @@ def make(sink: Sink, state: str, head: Dict[str, Any]) -> Answer:
     found = _described(home, name) if os.path.exists(os.path.join(home, name)) else None
     if found is None or found["operation"] != operation:
         _write(sink, home, name, plain(operation, "the operation"))
+        indexes.promoted(sink.root, operation)  # here, since the guard starts Dovecot before the stores are turned
         found = _described(home, name)
     return Answer({"cut": found})
 

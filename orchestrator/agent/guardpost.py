@@ -145,7 +145,7 @@ class Post:
         self.keeper = Keeper(settings, guard.posture(self.mind))
         # What was open without an end counts for as long as it takes to be granted, or confirmed, anew.
         self._left = min(self.keeper.resumed, boottime() + (settings.ttl or 2 * guard.PACE))
-        self.hands = Hands(settings, state)
+        self.hands = Hands(settings, state, say)
         self._udp = hearing.bound(settings.listen, settings.port)
         self._local = _listening(run)
         self._calls: Dict[int, Tuple[socket.socket, bytes, float]] = {}

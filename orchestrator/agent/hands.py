@@ -4,7 +4,8 @@ A thread works towards the newest wish, one step after the other, and begins ane
 tried again. The wish says what this place may do, and nothing here judges that.
 
 Invariant: no step lets more answer than the wish allows, in whatever order wishes come: the gate is the guard's own,
-and shuts before. Every step is idempotent, so a guard that is started anew takes them all again.
+and shuts before; what goes on beside other steps has ended before another wish begins. Every step is idempotent, so a
+guard that is started anew takes them all again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import address, posture, quiesce, units
+from .abreast import Abreast
 from .crier import Crier
 from .serve import Fault
 from .settings import Settings
@@ -39,11 +41,13 @@ class Wish(NamedTuple):
 
 
 class Hands:
-    """`queues`: Postfix is proven to queue only."""
+    """`queues`: Postfix is proven to queue only. `say` writes a line for the journal: what each step took."""
 
-    def __init__(self, settings: Settings, state: str) -> None:
+    def __init__(self, settings: Settings, state: str, say: Callable[[str], None]) -> None:
         self.queues = False
-        self._settings, self._state = settings, state
+        self._settings, self._state, self._say = settings, state, say
+        self._beside: List[Abreast[Any]] = []
+        self._told: Optional[Wish] = None
         self._wish: Optional[Wish] = None
         self._problems: Dict[str, str] = {}
         self._done: Optional[Wish] = None
@@ -112,15 +116,24 @@ class Hands:
 
     def _fulfil(self, wish: Wish) -> None:
         problems: Dict[str, str] = {}
+        took: List[str] = []
+        self._beside = []
         for name, step in self._steps(wish):
+            since = time.monotonic()
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - a thread that ended would be missed by nobody
                 remedy = getattr(error, "remedy", "")
                 problems[name] = f"{error} {remedy}".strip()
+            took.append(f"{name} {time.monotonic() - since:.2f} s")
             with self._turn:
                 if self._wish != wish:
                     break
+        for each in self._beside:
+            each.wait()  # before another wish begins: none of its steps goes on beside a later one's
+        if took and self._told != wish:
+            self._told = wish
+            self._say(f"hands, {'serving' if wish.serves else wish.role}: {', '.join(took)}")
         with self._turn:
             self._problems = problems
             self._done = None if problems or self._wish != wish else wish
@@ -133,10 +146,7 @@ class Hands:
         if wish.serves and wish.quiet:
             return []
         if wish.serves:
-            steps: List[Tuple[str, Callable[[], None]]] = [("release Postfix", lambda: self._release(wish.soft))]
-            steps += [("start", lambda: _proven(units.start(self._settings.units)))]
-            steps += [("open", lambda: quiesce.lift(self._state))]
-            return steps + [(f"take {each}", self._taking(each, where)) for each, where in self._settings.addresses]
+            return self._serving(wish, mailboxes)
         steps = [(f"let {each} go", self._letting_go(each, where)) for each, where in self._settings.addresses]
         if wish.role == "passive":
             steps.append(("stop", lambda: _proven(units.stop(mailboxes))))
@@ -145,6 +155,19 @@ class Hands:
         elif wish.role == "closed" or wish.stop:
             steps.append(("stop", lambda: _proven(units.stop(self._settings.units))))
         return steps
+
+    def _serving(self, wish: Wish, mailboxes: List[str]) -> List[Tuple[str, Callable[[], None]]]:
+        """Users wait for this, so what doesn't need another's end goes on beside it: mailboxes start, and the link is
+        asked for the addresses, while Postfix is told. Postfix itself starts with its own values, never before.
+        """
+        starting = Abreast("start", lambda: _proven(units.start(mailboxes)))
+        asking = {each: Abreast("ask", self._asking(each, where)) for each, where in self._settings.addresses}
+        self._beside = [starting, *asking.values()]
+        steps: List[Tuple[str, Callable[[], None]]] = [("release Postfix", lambda: self._release(wish.soft))]
+        if postfix := [unit for unit in self._settings.units if unit in POSTFIX]:
+            steps.append(("start Postfix", lambda: _proven(units.start(postfix))))
+        steps += [("start", starting.result), ("open", lambda: quiesce.lift(self._state))]
+        return steps + [(f"take {each}", self._taking(each, at, asking[each])) for each, at in self._settings.addresses]
 
     def _release(self, soft: bool) -> None:
         if self._settings.postfix:
@@ -166,15 +189,28 @@ class Hands:
             raise Fault("not-held", "Postfix doesn't only queue yet: " + "; ".join(proof.why), "It is looked at again.")
         _proven(units.start([unit for unit in self._settings.units if unit in POSTFIX]))
 
-    def _taking(self, each: str, interface: str) -> Callable[[], None]:
+    @staticmethod
+    def _asking(each: str, interface: str) -> Callable[[], bool]:
+        """Whether nobody on the link answers for an address, asked as patiently as RFC 5227 wants it."""
+        return lambda: _stands(each, interface) or address.probe(each, interface) is None
+
+    @staticmethod
+    def _taking(each: str, interface: str, asked: Abreast[bool]) -> Callable[[], None]:
+        """Asked once more, quickly where it was free a moment ago: whoever took it meanwhile answers at once."""
+
         def take() -> None:
-            if not any(standing.usable for standing in address.held(each, interface)):
-                address.add(each, interface)
+            free = asked.result()
+            if not _stands(each, interface):
+                address.add(each, interface, quick=free)
 
         return take
 
     def _letting_go(self, each: str, interface: str) -> Callable[[], None]:
         return lambda: _nothing(address.remove(each, interface))
+
+
+def _stands(each: str, interface: str) -> bool:
+    return any(standing.usable for standing in address.held(each, interface))
 
 
 def _nothing(_: object) -> None:

@@ -49,8 +49,10 @@ COMING_HOME = {
     "cuts": "cut.known", "cut_rows": "cut.rows", "drop_cut": "cut.drop", "differences": "differences.listed",
     "aside": "aside.laid", "read_aside": "aside.read", "drop_aside": "aside.dropped", "reclaim_area": "aside.known",
     "deliver": "delivery.deliver", "apply": "delivery.apply",
+    "indexes": "indexes.listed", "read_indexes": "indexes.read", "lay_indexes": "indexes.lay",
+    "settle_indexes": "indexes.settle",
 }  # fmt: skip
-"""What a rejoin asks for, and where it is: loaded when it is."""
+"""What a rejoin and a switchover ask for, and where it is: loaded when it is."""
 
 
 class Agent:

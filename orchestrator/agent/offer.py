@@ -12,12 +12,9 @@ what it has become.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import time
 from collections import OrderedDict, deque
-from functools import lru_cache
 from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from . import beneath
@@ -25,6 +22,7 @@ from .beneath import NotRegular, Outside, Root
 from .bundle import BUNDLE, Bundle
 from .hashing import sha256_of
 from .log import MESSAGE, Log, Placement, Removal, Sidecar
+from .owner import names_of
 from .scan import Scanner
 from .serve import Answer, Desk, Fault, Work
 from .wire import Frame, pack, text, unpack
@@ -149,9 +147,7 @@ class Offers:
     def _owners(self, batch: Batch, folders: List[Any]) -> Dict[str, Dict[str, str]]:
         """Names of the users and groups that occur: numbers may differ from host to host."""
         rows: List[Any] = [*batch.placements, *batch.sidecars, *folders]
-        users = {str(uid): _user(uid) for uid in {row.owner for row in rows}}
-        groups = {str(gid): _group(gid) for gid in {row.group for row in rows}}
-        return {"users": {k: v for k, v in users.items() if v}, "groups": {k: v for k, v in groups.items() if v}}
+        return names_of({row.owner for row in rows}, {row.group for row in rows})
 
     def _deaths(self, removals: List[Removal]) -> List[Tuple[str, int, int]]:
         """(account, removals that count against its budget, its messages now), for the firewall."""
@@ -298,22 +294,6 @@ class Offers:
         self._scanner.again(item.fid, name, sidecar)
         self._desk.wake()
         out.note("v", number)
-
-
-@lru_cache(maxsize=4096)
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return ""
-
-
-@lru_cache(maxsize=4096)
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return ""
 
 
 def _order(placements: List[Placement], by_fid: Dict[int, List[Any]]) -> List[int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from typing import Dict, Optional, Tuple
+from functools import lru_cache
+from typing import Dict, Iterable, Optional, Tuple
 
 from .install import SidecarRow
 from .serve import Fault
@@ -68,3 +69,25 @@ class Owner:
 
     def sidecar(self, fd: int, row: SidecarRow) -> None:
         self.file(fd, row.mode, row.owner, row.group, row.mtime)
+
+
+def names_of(users: Iterable[int], groups: Iterable[int]) -> Dict[str, Dict[str, str]]:
+    """What numbers are called here, as `Owner.learn` takes it; those without a name are left out."""
+    called = {"users": {str(uid): _user(uid) for uid in users}, "groups": {str(gid): _group(gid) for gid in groups}}
+    return {what: {number: name for number, name in found.items() if name} for what, found in called.items()}
+
+
+@lru_cache(maxsize=4096)
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""

@@ -16,7 +16,7 @@ import os
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Dict, Generator, Iterator, NamedTuple, Optional
 
-from . import beneath, guardtalk, index, marker, reconcile
+from . import beneath, guardtalk, index, indexes, marker, reconcile
 from .beneath import Root
 from .homes import PLAIN
 from .ledger import Ledger, ledger_path
@@ -105,6 +105,7 @@ def _turn(root: Root, state: str, order: Order) -> Marker:
         if found.role != order.role and order.role == ACTIVE:
             log.close()  # before its name is another file's
             _as_source(root, ledger, past)
+            indexes.promoted(root, order.operation)
         elif found.role != order.role:
             ledger.forget_all()
             ledger.commit()

@@ -6,10 +6,13 @@ Invariant: no store is held after `let_go`, and never by two; a session that los
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from orchestrator.failover.world import Equality
+from orchestrator.replication.indexes import Carrying
 from orchestrator.replication.report import LastPass, PairStatus, SyncReport
+
+T = TypeVar("T")
 
 
 class Copies(Protocol):
@@ -18,6 +21,7 @@ class Copies(Protocol):
     def sync(self, *, adopt: bool = False) -> Sequence[SyncReport]: ...
     def look(self) -> PairStatus: ...
     def last_pass(self) -> LastPass: ...
+    def carry_indexes(self, carrying: Carrying, *, stopped: bool) -> int: ...
     def let_go(self) -> None: ...
     def close(self) -> None: ...
 
@@ -35,6 +39,7 @@ class Alone:
     ) -> None:
         self._connect, self._away, self._known = connect, away, known
         self._session: Copies | None = None
+        self._carrying = Carrying("")
 
     def close(self) -> None:
         """Let go, also of the conversations."""
@@ -51,6 +56,13 @@ class Alone:
         del within  # a pass ends by its own deadlines
         return self._tried(lambda session: _proven(session.last_pass()))
 
+    def carry_indexes(self, operation: str, within: float, *, stopped: bool) -> str:
+        del within
+        if self._carrying.operation != operation:
+            self._carrying = Carrying(operation)
+        count = self._tried(lambda session: session.carry_indexes(self._carrying, stopped=stopped))
+        return f"{count} index caches {'stand there' if stopped else 'are carried ahead'}"
+
     def let_go(self) -> None:
         session = self._session
         if session is not None:
@@ -66,7 +78,7 @@ class Alone:
 
         return self._tried(adopted)
 
-    def _tried(self, work: Callable[[Copies], Equality]) -> Equality:
+    def _tried(self, work: Callable[[Copies], T]) -> T:
         try:
             return work(self._open())
         except BaseException:

@@ -37,6 +37,11 @@ class Copying(Protocol):
     def carry(self, within: float) -> Equality:
         """One whole pass, and its proof: digests of what was touched."""
 
+    def carry_indexes(self, operation: str, within: float, *, stopped: bool) -> str:
+        """Carry the IMAP server's index caches ahead; or, with the servers `stopped` and the places equal, the rest, so
+        that the passive place may be served with them by this operation. What was done.
+        """
+
     def let_go(self) -> None:
         """No store is open at any agent, so that markers can be turned; nothing is copied until `follow`."""
 

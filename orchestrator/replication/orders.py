@@ -84,6 +84,19 @@ def waits_now(waiting: Sequence[tuple[str, Waiting]]) -> str:
     return f"What waits now: {', '.join(each)}."
 
 
+def retire_vanished(
+    account: str, active: str, facts: Sequence[Mapping[str, Any]], places: Flows, *, dry_run: bool
+) -> int:
+    """As `retire`, in whichever store the account has vanished from. Raises Refused while it is there."""
+    for number, told in enumerate(facts):
+        if account in told["missing"]:
+            return retire([flows[number] for flows in places.values()], account, dry_run=dry_run)
+    raise Refused(
+        f"The account {account} hasn't vanished on {active}.",
+        remedy="Remove it there first; `mailmirror status` lists vanished accounts.",
+    )
+
+
 def retire(flows: Sequence[Flow], account: str, *, dry_run: bool) -> int:
     """Let a vanished account's deletion through on one store's passive places; how many messages."""
     if dry_run:

@@ -22,7 +22,7 @@ from orchestrator.errors import AgentFault, LinkLost, NothingToDo, Refused
 from orchestrator.inventory.model import Host, Pair
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.pending import Pending
-from orchestrator.replication import final, first, orders, proof, telling, trouble, width
+from orchestrator.replication import final, first, indexes, orders, proof, telling, trouble, width
 from orchestrator.replication.flow import PATIENCE, PERMIT_EVERY, Flow, Numbers, Trace
 from orchestrator.replication.heads import checked
 from orchestrator.replication.report import (
@@ -394,6 +394,11 @@ class Session:
         finally:
             self._on_purpose = False
 
+    def carry_indexes(self, carrying: indexes.Carrying, *, stopped: bool) -> int:
+        """Carry Dovecot's index caches to the other mail host, as `indexes.carry`. Raises as a pass does."""
+        self._open(self._watching or "poll")
+        return indexes.carry(carrying, self.pair, self._active, self._flows, stopped=stopped)
+
     # --- operators' verbs -------------------------------------------------------------
 
     def initialise(self, *, adopt: bool = False, dry_run: bool = False) -> list[str]:
@@ -437,13 +442,7 @@ class Session:
         """Let a vanished account's deletion through; how many messages. Raises Refused while it is there."""
         self._open(self._watching or "poll")
         self._audit()
-        for number, facts in enumerate(self._facts):
-            if account in facts["missing"]:
-                return orders.retire([flows[number] for flows in self._flows.values()], account, dry_run=dry_run)
-        raise Refused(
-            f"The account {account} hasn't vanished on {self._active.name}.",
-            remedy="Remove it there first; `mailmirror status` lists vanished accounts.",
-        )
+        return orders.retire_vanished(account, self._active.name, self._facts, self._flows, dry_run=dry_run)
 
 
 def _nothing() -> None:

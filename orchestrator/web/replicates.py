@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Protocol
 
+from orchestrator.replication.indexes import Carrying
 from orchestrator.replication.report import (
     LastPass,
     PairStatus,
@@ -84,6 +85,9 @@ class Replicates(Protocol):
 
     def last_pass(self) -> LastPass:
         """Carry over the rest and prove equality, with the services of the active place stopped on purpose."""
+
+    def carry_indexes(self, carrying: Carrying, *, stopped: bool) -> int:
+        """Carry Dovecot's index caches to the other mail host: ahead, or, `stopped`, the rest; how many."""
 
     def let_go(self) -> None:
         """Let go of every store, surely: when this returns, whoever wants to may open or turn them."""

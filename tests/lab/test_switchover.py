@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,20 +17,14 @@ from tests.lab import post, product
 from tests.lab.clients import Mbsync, Mutt
 from tests.lab.following import is_live
 from tests.lab.guarded import NAMES, answers, guarded_site, serves, status
-from tests.lab.oracle import reading, witness
-from tests.lab.oracle import site as outside
-from tests.lab.oracle.intervals import Span
-from tests.lab.oracle.run import judged
-from tests.lab.oracle.table import lines
 from tests.lab.plan import User
-from tests.lab.site import CA, Site
+from tests.lab.site import Site
+from tests.lab.underload import Load, moved_under_load, typed
 from tests.lab.waiting import until
 from tests.support import require
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
-USERS, RATE, SEED, SECONDS = 12, 20, 5, 45.0
-NOT_YET = ("modseq back", "missed vanished", "missed flags")
-"""What comes of Dovecot's index caches, which no switchover carries yet: clients with CONDSTORE read flags anew."""
+USERS = 12
 
 
 @pytest.fixture(scope="module")
@@ -44,41 +37,13 @@ def site() -> Iterator[Site]:
         yield site
 
 
-def typed(site: Site, *words: str) -> tuple[dict[str, object], float]:
-    """What an order came to, and when the old active gave its epoch up (CLOCK_MONOTONIC)."""
-    command = ["mailmirror", *words, "--yes", "--reason", "test", "--format", "json"]
-    asked = site.mirror.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    gave_up, said = 0.0, []
-    for line in asked.stderr or ():
-        said.append(line)
-        if "tombstone: done" in line:
-            gave_up = time.monotonic()
-    told = asked.communicate(timeout=60)[0]
-    print("".join(said), told)
-    answer: dict[str, object] = json.loads(told)
-    return answer, gave_up
-
-
 @pytest.mark.issue("5.2 a switchover loses and doubles nothing, under load, and no instant has two writers")
 def test_users_move_under_load_and_nothing_is_lost_or_doubled(site: Site, tmp_path: Path) -> None:
-    described = {**json.loads(site.describe().as_json()), "ca": CA}
-    site.client.path("/root/site.json").write_text(json.dumps(described))
-    words = ["--site", "/root/site.json", "--seed", str(SEED), "--seconds", str(SECONDS), "--rate", str(RATE)]
-    command = [product.PYTHON, "-m", "tests.lab.oracle", *words, "--dir", "/root/oracle"]
-    wire = tmp_path / "wire"
-    with witness.Standing(outside.parse(json.dumps(described)), wire, net=site.describe().network):
-        oracle = site.client.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        time.sleep(12)  # the load goes on by the clock
-        told, moved = typed(site, "switchover")
-        said = oracle.communicate(timeout=SECONDS + 120)[0]
-    assert told["state"] == "done"
-    kept = site.client.path("/root/oracle")
-    holds = [("mirror", Span(0.0, moved)), ("primary", Span(moved, float("inf")))]
-    log = site.primary.journal("postfix*") + site.mirror.journal("postfix*")
-    verdict = judged(kept, reading.load(kept / "reading.json"), wire, holds, log)
-    table = said + "\n" + "\n".join(lines(verdict))
-    print(table)
-    assert [finding for finding in verdict.findings if finding.detail not in NOT_YET] == [], table
+    judged = moved_under_load(site, tmp_path, ("switchover",), "primary", Load())
+    verdict, table = judged.verdict, judged.table
+    print(judged.typed.told, table)
+    assert judged.typed.answer["state"] == "done"
+    assert list(verdict.findings) == [], table  # CONDSTORE and QRESYNC included: Dovecot's indexes went along
     assert verdict.counts["acknowledged"] > 100 and set(verdict.serving) == {"primary", "mirror"}, table
 
 
@@ -87,7 +52,7 @@ def test_they_come_home_by_a_failback(site: Site) -> None:
     assert status(site.mirror)["role"] == "active" and status(site.primary)["role"] == "passive"
     assert serves(site, site.mirror) and not answers(site, site.primary)
     until(lambda: is_live(site), within=60, what="it follows the other way")
-    assert typed(site, "failback")[0]["state"] == "done"
+    assert typed(site, "failback").answer["state"] == "done"
     assert serves(site) and not answers(site, site.mirror)
     assert NAMES["primary"] in site.mirror.run("mailmirror status")
 

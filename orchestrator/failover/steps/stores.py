@@ -22,8 +22,8 @@ def presync(voyage: Voyage[World], parameters: Parameters) -> Step:
 
 
 def final_pass(voyage: Voyage[World], _: Parameters) -> Step:
-    """The last pass finds nothing more to carry."""
-    return Carried(voyage, "final pass")
+    """The last pass finds nothing more to carry, and the index caches stand at the passive place."""
+    return Final(voyage, "final pass")
 
 
 def prove_equal(voyage: Voyage[World], _: Parameters) -> Step:
@@ -57,7 +57,10 @@ class Presync:
     verify = probe
 
     def act(self) -> None:
-        self.voyage.notes.put("presync", self.voyage.world.copying.carry(self.voyage.left).said)
+        copying = self.voyage.world.copying
+        said = copying.carry(self.voyage.left).said
+        ahead = copying.carry_indexes(self.voyage.operation, self.voyage.left, stopped=False)
+        self.voyage.notes.put("presync", f"{said}; {ahead}")
 
     def undo(self) -> None:
         """A copy that is newer harms nobody."""
@@ -80,10 +83,23 @@ class Carried:
         found = self.voyage.world.copying.carry(self.voyage.left)
         if not found.equal:
             raise Refused(f"The two places aren't equal: {found.said}.", remedy="See `mailmirror verify`.")
-        self.voyage.notes.put(self.what, found.said)
+        self.voyage.notes.put(self.what, found.said + self.and_then())
+
+    def and_then(self) -> str:
+        """What else belongs to it, before it counts as done."""
+        return ""
 
     def undo(self) -> None:
         """The proof of a voyage that turns back counts for no other."""
+
+
+@dataclass(frozen=True)
+class Final(Carried):
+    """Index caches of a voyage that turns back are vouched for by it alone: no other begins with them."""
+
+    def and_then(self) -> str:
+        copying = self.voyage.world.copying
+        return "; " + copying.carry_indexes(self.voyage.operation, self.voyage.left, stopped=True)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def hands_of(monkeypatch: pytest.MonkeyPatch, hold: Any, state="/tmp/h/none"):
     monkeypatch.setattr(posture, "release", lambda state: None)
     for name in ("stop", "start"):
         monkeypatch.setattr(hands.units, name, lambda names: Proof)
-    return Hands(told("primary", units=("postfix.service", "dovecot.service"), postfix=True), state)
+    return Hands(told("primary", units=("postfix.service", "dovecot.service"), postfix=True), state, print)
 
 
 def settle(h: Any, seconds=3.0):

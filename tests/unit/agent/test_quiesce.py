@@ -182,7 +182,7 @@ def test_hands_leave_all_as_it_is_while_it_is_quiet(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(getattr(hands, module), name, functools.partial(noted, name))
     monkeypatch.setattr(hands, "LOOK", 0.02)
     settings = ALONE._replace(units=("dovecot.service",), addresses=(("192.0.2.1/24", "lo"),))
-    working = Hands(settings, str(tmp_path))
+    working = Hands(settings, str(tmp_path), print)
     try:
         working.want(Wish("active", True, None, False, quiet=True))
         deadline = time.monotonic() + 10
@@ -191,9 +191,9 @@ def test_hands_leave_all_as_it_is_while_it_is_quiet(monkeypatch: pytest.MonkeyPa
         time.sleep(0.2)  # ten looks
         assert working.told()["done"] and done == []
         working.want(Wish("active", True, None, False))
-        while "held" not in done and time.monotonic() < deadline:
+        while done.count("held") < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert done[:3] == ["start", "lift", "held"]
+        assert sorted(done[:2]) == ["held", "start"] and done[2:4] == ["lift", "held"]
     finally:
         working.close()
 

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 
 from orchestrator.errors import HostUnreachable, LinkLost, MailmirrorError, NothingToDo, Refused
 from orchestrator.inventory.model import Host, Inventory, Pair, Store
+from orchestrator.replication.indexes import Carrying
 from orchestrator.replication.report import (
     Deleted,
     Difference,
@@ -160,6 +161,10 @@ class MemorySession:
         return LastPass(
             self._pair.name, self._pair.primary.name, 1, told.equal, lacking, time.time(), 1, 1, count, 0.01
         )
+
+    def carry_indexes(self, carrying: Carrying, *, stopped: bool) -> int:
+        self._ready()
+        return 0
 
     def let_go(self) -> None:
         self._ready()
