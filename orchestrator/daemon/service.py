@@ -23,6 +23,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.daemon.follower import Follower
+from orchestrator.daemon.ordering import Decisions
 from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.timer import Timer
 from orchestrator.daemon.travelling import Travelling
@@ -71,20 +72,22 @@ class Daemon:
             )
             for name, pair in inventory.pairs.items()
         }
-        self._watches = {
-            name: watched(pair, self._followers[name], self._event)
-            for name, pair in inventory.pairs.items()
-            if pair.probed
-        }
+        self._watches = {name: self._watched(pair) for name, pair in inventory.pairs.items() if pair.probed}
         self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
         self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
+        self._decisions = Decisions(
+            inventory.pairs, self._travelling, self._judged, lambda name: self._followers[name].status(),
+            lambda name: self._readying[name].last, self._event,
+        )  # fmt: skip
         self._windows = {
-            name: Windows(pair, self._travelling, partial(self._active_place, name), self._event, partial(_held, pair))
+            name: Windows(pair, self._decisions, partial(self._active_place, name), self._event, partial(self._holds, pair))
             for name, pair in inventory.pairs.items()
             if pair.services
         }
-        self.desk = Desk(self._followers, self.events, self._note, self.health, self._travelling, self._windows)
+        self.desk = Desk(
+            self._followers, self.events, self._note, self.health, self._decisions, self._windows, self._decisions
+        )
         self._timer = Timer()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
 
@@ -98,7 +101,9 @@ class Daemon:
             socket_path = self._inventory.state_dir / control.NAME
             opened.callback(control.Control(socket_path, self.desk.answer).close)
             if self._inventory.listen:
-                self.metrics = Metrics(self._inventory.listen, self._told, self._healths, self._readied)
+                self.metrics = Metrics(
+                    self._inventory.listen, self._told, self._healths, self._readied, self._decisions.standings
+                )
                 opened.callback(self.metrics.close)
             self._publish(socket_path, opened)
             opened.callback(self._timer.stop)
@@ -130,11 +135,12 @@ class Daemon:
             watch.start()
         for readying in self._readying.values():
             readying.start()
+        self._decisions.start()
         self._timer.start()
 
     def _end(self) -> bool:
         attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values(), *self._left]
-        for each in (*attending, *self._readying.values()):
+        for each in (self._decisions, *attending, *self._readying.values()):
             each.stop()
         deadline = time.monotonic() + STOP_WITHIN
         ended = [each.join(max(deadline - time.monotonic(), 0.05)) for each in attending]
@@ -186,8 +192,22 @@ class Daemon:
             self._event(name, "active", f"{active} is active now, and no more {watch.active}")
             watch.stop()
             self._left.append(watch)
-            self._watches[name] = fresh = watched(pair, follower, self._event)
+            self._watches[name] = fresh = self._watched(pair)
             fresh.start()
+
+    def _watched(self, pair: Pair) -> Watch:
+        def restarts() -> int:
+            return self._decisions.restarts(pair.name)
+
+        return watched(pair, self._followers[pair.name], self._event, restarts, lambda: self._decisions.poke(pair.name))
+
+    def _holds(self, pair: Pair) -> str:
+        """Why nobody may be moved in a window now."""
+        return "mm_mode is observe" if pair.mode == "observe" else self._decisions.paused(pair.name)
+
+    def _judged(self, pair: str) -> tuple[str, PairHealth]:
+        watch = self._watches[pair]
+        return watch.active, watch.status()
 
     def _note(self, pair: str, verb: str, reason: str, caller: Caller, what: Mapping[str, Any]) -> None:
         if history.worth_noting(verb, reason):
@@ -205,7 +225,8 @@ class Daemon:
         watch = self._watches.get(pair)
         if watch is None:
             return {}
-        return {"health": asdict(watch.status()), "readiness": self._readying[pair].last.told()}
+        readiness = self._readying[pair].last.told()
+        return {"health": asdict(watch.status()), "readiness": readiness, **self._decisions.told(pair)}
 
     def _healths(self) -> list[PairHealth]:
         return [watch.status() for watch in self._watches.values()]
@@ -312,11 +333,6 @@ def needs_restart(old: Mapping[str, Pair], new: Mapping[str, Pair]) -> list[str]
 def _session(connect: Connect, pair: Pair) -> Replicates:
     """A session of its own, for a journey: what happens in it is told by the journey."""
     return connect(pair, lambda *_: None, bool)
-
-
-def _held(pair: Pair) -> str:
-    """Why nobody may be moved in a window now."""
-    return "mm_mode is observe" if pair.mode == "observe" else ""
 
 
 def _audit(follower: Follower) -> None:

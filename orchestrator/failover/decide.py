@@ -79,7 +79,7 @@ def _of_journey(facts: Facts) -> _Found | None:
 
 def _of_operation(last: Operation, facts: Facts) -> Event:
     if last.state == "done":
-        there = facts.other.well and not objections.is_older(facts.other, facts)
+        there = facts.other.alive and not objections.is_older(facts.other, facts)
         return Event.JOURNEY_DONE if there else Event.JOURNEY_DONE_ALONE
     if last.state == "rolled back" and last.unproven:
         return Event.JOURNEY_UNPROVEN
@@ -128,7 +128,9 @@ def _of_down(facts: Facts, holder: MailHost) -> _Found:
     if facts.state is not State.DOWN:
         return _Found(Event.DOWN_CONFIRMED)
     if holder.health.remedy is Remedy.RESTART:
-        held = objections.holds(facts, moves=False)
+        held, settling = objections.holds(facts, moves=False), objections.settling(facts)
+        if settling:
+            return _Found(Event.DOWN_CONFIRMED, (*settling, *held))
         return _Found(Event.DOWN_CONFIRMED, held, "restart") if held else _Found(Event.RESTART_DUE)
     unsafe, held = objections.unsafe(facts), objections.holds(facts)
     if facts.other.health.level is Level.DOWN:

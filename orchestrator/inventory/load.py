@@ -38,7 +38,6 @@ GROUP = "mailmirror"
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = {"all", "ungrouped", GROUP}
 _UNUSED_KEYS = {
-    "mm_mode": "mm_mode",
     "mm_vip": "mm_vip (only by the guard, `vip show` and `vip test`)",
     "mm_dns": "mm_dns (only by `dns show` and `dns test`)",
     "mm_exec": "mm_exec (only by `dns show` and `dns test`)",
@@ -207,6 +206,7 @@ def _pair(reading: PairReading) -> Pair:
     services = (said.mm_services or Services()).model_dump(exclude_none=True)
     options: dict[str, object] = {
         "mode": said.mm_mode,
+        "cooldown": said.mm_cooldown,
         "rpo": said.mm_rpo,
         "bandwidth": said.mm_bandwidth,
         "owner": said.mm_owner,
