@@ -81,7 +81,9 @@ class Daemon:
             lambda name: self._readying[name].last, self._event,
         )  # fmt: skip
         self._windows = {
-            name: Windows(pair, self._decisions, partial(self._active_place, name), self._event, partial(self._holds, pair))
+            name: Windows(
+                pair, self._decisions, partial(self._active_place, name), self._event, partial(self._holds, pair)
+            )
             for name, pair in inventory.pairs.items()
             if pair.services
         }

@@ -161,8 +161,9 @@ def _told(facts: Facts, found: _Found) -> Decision:
     move = follow(facts.state, found.event)
     restart = found.event is Event.RESTART_DUE and facts.state is State.DOWN
     moves = "failover" in (move.playbook, found.would)
+    why = " ".join((move.why, *_unready(facts))) if found.event is Event.UNREADY else move.why
     return Decision(
-        found.event, facts.state, move.state, move.why, move.playbook, restart,
+        found.event, facts.state, move.state, why, move.playbook, restart,
         by=AUTOMATIC if move.playbook or restart else "",
         suppressed_by=found.suppressed_by,
         would=found.would,
