@@ -51,6 +51,8 @@ class Sources:
     readied: Callable[[], Readied]
     go: Callable[[str, str], Any]
     """Carry a journey out: its name, and the reason."""
+    stand_still: Callable[[bool], None]
+    """Whether replication keeps off the stores."""
 
 
 class Hands:
@@ -100,6 +102,9 @@ class Hands:
 
     def go(self, journey: str, reason: str) -> None:
         self._sources.go(journey, reason)
+
+    def stand_still(self, still: bool) -> None:
+        self._sources.stand_still(still)
 
     def restart(self, name: str, epoch: int) -> tuple[str, str]:
         """The units of the services that fail, those of Postfix with Dovecot's: its submission asks Dovecot who may,

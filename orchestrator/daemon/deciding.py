@@ -54,6 +54,9 @@ class Acts(Protocol):
     def leave(self, paused: str) -> None:
         """Have the granters know whether the pair is paused (why, or empty)."""
 
+    def stand_still(self, still: bool) -> None:
+        """Whether replication keeps off the stores. Raises TryAgain where it doesn't let go of them in time."""
+
 
 class Deciding:
     """Decides from `start` to `stop`. `seen` is the look: quick, and without the journal's part; `event` tells who
@@ -84,6 +87,7 @@ class Deciding:
         self._at, self._trouble = 0.0, ""
         self._suppressed, self._flags = 0, Flags()
         self._journeys, self._started = 0, 0.0  # how many are begun or run by our word, and since when
+        self._still = False  # replication keeps off the stores, by our word
         self._unnamed = 0  # the decision whose operation isn't known yet
         self._asides: dict[str, threading.Thread] = {}
         self.restarts = 0
@@ -145,6 +149,8 @@ class Deciding:
             self._memory = replace(fresh, state=self._memory.state, moving=self._memory.moving)
             self._at, self._trouble = look.now, ""
             paused = flags.paused(journal, self._pair.name, look.now)
+        if (self._memory.state is State.SPLIT_BRAIN) is not self._still:
+            self._aside("stand still", self._stand_still)
         if self._pair.lease:
             self._aside("grants", lambda: self._acts.leave(f"by {paused.by}, {paused.why}" if paused else ""))
 
@@ -283,6 +289,16 @@ class Deciding:
             self._opened().event(self._pair.name, flags.RESTART, {"decision": number, "state": state, "why": why})
         self.poke()
 
+    def _stand_still(self) -> None:
+        """Nothing is copied either way while two places claim the users."""
+        still = self._memory.state is State.SPLIT_BRAIN
+        try:
+            self._acts.stand_still(still)
+        except MailmirrorError as error:  # the next look tries again
+            log.warning("Replication doesn't stand still: %s pair=%s", error, self._pair.name)
+            return
+        self._still = still
+
     def _aside(self, name: str, work: Callable[[], None]) -> None:
         """On a thread of its own, unless it is still at it."""
         if not self._busy(name):
@@ -310,6 +326,7 @@ class Deciding:
             noted(journal)
             self._key = ()
             self._keep(journal, facts, decision)
+            self._look(journal)  # flags are as they are now at once
         self.poke()
         return decision
 

@@ -43,8 +43,9 @@ class Decisions:
         status: Callable[[str], PairStatus],
         readied: Callable[[str], Readied],
         event: Callable[[str, str, str], None],
+        stand_still: Callable[[str, bool], None],
     ) -> None:
-        self._travels = travels
+        self._travels, self._stand_still = travels, stand_still
         self._hands: dict[str, Hands] = {}
         self._deciding: dict[str, Deciding] = {}
         for pair in pairs.values():
@@ -64,7 +65,10 @@ class Decisions:
         def go(journey: str, reason: str) -> Any:
             return self._travels.go(name, journey, AUTOMATIC, reason, Logged(name))
 
-        sources = Sources(lambda: health(name), lambda: status(name), lambda: readied(name), go)
+        sources = Sources(
+            lambda: health(name), lambda: status(name), lambda: readied(name), go,
+            lambda still: self._stand_still(name, still),
+        )  # fmt: skip
         hands = self._hands[name] = Hands(pair, sources)
         self._deciding[name] = Deciding(pair, hands.seen, hands, lambda what, text: event(name, what, text))
 

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 TICK = 0.5  # seconds
 SNAPSHOT_EVERY = 5.0
 WINDOWS_EVERY = 5.0  # seconds between two looks at what the calendar says
+LET_GO_WITHIN = 15.0
 STOP_WITHIN = 1.2  # seconds for the pairs' threads, of the two that stopping may take
 
 Connect = Callable[[Pair, Callable[[str, str], None], Callable[[], bool]], Replicates]
@@ -78,7 +79,7 @@ class Daemon:
         self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
         self._decisions = Decisions(
             inventory.pairs, self._travelling, self._judged, lambda name: self._followers[name].status(),
-            lambda name: self._readying[name].last, self._event,
+            lambda name: self._readying[name].last, self._event, self._stand_still,
         )  # fmt: skip
         self._windows = {
             name: Windows(
@@ -206,6 +207,13 @@ class Daemon:
     def _holds(self, pair: Pair) -> str:
         """Why nobody may be moved in a window now."""
         return "mm_mode is observe" if pair.mode == "observe" else self._decisions.paused(pair.name)
+
+    def _stand_still(self, pair: str, still: bool) -> None:
+        follower = self._followers[pair]
+        if still:
+            follower.pause("two places claim the users", LET_GO_WITHIN)
+        else:
+            follower.resume()
 
     def _judged(self, pair: str) -> tuple[str, PairHealth]:
         watch = self._watches[pair]

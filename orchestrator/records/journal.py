@@ -29,6 +29,9 @@ from orchestrator.errors import BrokenPromise, OperatorError, Refused
 from orchestrator.records import database
 from orchestrator.records.marks import Course, Json, Mark, Phase, State
 
+KEPT = 10_000
+"""Decisions; a pair whose network flaps makes some thousand a day."""
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -245,11 +248,16 @@ class Journal:
     # ---- decisions and the history -----------------------------------------------------------------------------------
 
     def decided(self, pair: str, facts: Json, decision: Json, version: str, operation: str = "") -> int:
-        """Keep a decision with what it saw, before it is acted on; its number."""
+        """Keep a decision with what it saw, before it is acted on; its number. Of those that led to no operation the
+        last `KEPT` stay.
+        """
         row = (pair, operation, self._now(), version, json.dumps(facts), json.dumps(decision))
         with self._writing() as db:
             columns = "pair, operation, at, version, facts, decision"
-            return db.execute(f"INSERT INTO decisions ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid or 0
+            number = db.execute(f"INSERT INTO decisions ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid or 0
+            old = "DELETE FROM decisions WHERE pair = ? AND operation = '' AND id <= ?"
+            db.execute(old, (pair, number - KEPT))
+            return number
 
     def belongs(self, number: int, operation: str) -> None:
         """The decision led to that operation, which had no name yet when it was kept."""

@@ -61,6 +61,7 @@ class Stage:
         self.gone: list[tuple[str, str]] = []
         self.restarts: list[str] = []
         self.paused: list[str] = []
+        self.stands_still = False
         self.events: list[tuple[str, str]] = []
         self.holds: threading.Event | None = None  # a journey waits for it before it opens its operation
         self.ends: Callable[[Journal, str], None] = lambda journal, name: journal.end(name, Ended.DONE, "every step")
@@ -116,6 +117,13 @@ class Stage:
     def restart(self, name: str, epoch: int) -> tuple[str, str]:
         self.restarts.append(name)
         return self.restarted
+
+    def stand_still(self, still: bool) -> None:
+        self.stands_still = still
+
+    def stands(self) -> bool:
+        """Whether replication keeps off the stores."""
+        return self.stands_still
 
     def leave(self, paused: str) -> None:
         self.paused.append(paused)
