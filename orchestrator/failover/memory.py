@@ -19,10 +19,10 @@ from orchestrator.failover.gathered import Heard, Look
 from orchestrator.failover.states import FIRST, Event, State
 from orchestrator.health.verdict import Analysis, Level, Remedy, Verdict
 from orchestrator.inventory.model import MIRROR, PRIMARY, WITNESS, Pair
-from orchestrator.readiness.checks import Readied
+from orchestrator.readiness.checks import Readied, ready
 
 UNNOTICED = 10.0
-"""Seconds by which an outage may be older than the suspicion: a readiness that ended within them may have met it, and
+"""Seconds by which an outage may be older than the suspicion: a readiness that ended within them may be red by it, and
 a last contact within them is a contact until then."""
 FEW = 8
 OUTAGE = frozenset((State.SUSPECT, State.DOWN, State.BLOCKED))
@@ -138,10 +138,13 @@ def _mail_host(pair: Pair, place: str, heard: Heard | None, healths: Mapping[str
 
 
 def _readied(memory: Memory, look: Look) -> Readied:
-    """The newest while all is well; in an outage the newest that ended before it can have begun."""
+    """The newest while all is well; in an outage the newest that is green, or ended before it can have begun: a red one
+    may be red by it.
+    """
     if not memory.suspected:
         return memory.readied[-1] if memory.readied else Readied(look.readied.pair)
-    before = [each for each in memory.readied if each.at <= memory.suspected - UNNOTICED]
+    begun = memory.suspected - UNNOTICED
+    before = [each for each in memory.readied if each.at <= begun or ready(each.checks).ready]
     return before[-1] if before else Readied(look.readied.pair)
 
 

@@ -1,21 +1,24 @@
 """Who decides, on real hosts: the state follows what happens to the primary, and nothing moves that may not.
 
-mm_mode is observe here: what would be done is told, kept, and can be decided again; what an operator orders is done.
+mm_mode is observe at first: what would be done is told, kept, and can be decided again. Then it is auto, and it is done.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.failover import playbook
+from orchestrator.failover.steps import MAKERS
 from tests.lab import plan, product
 from tests.lab.files import File
 from tests.lab.following import is_live
-from tests.lab.guarded import INVENTORY, guarded_site, serves, status
+from tests.lab.guarded import CONNECT, INVENTORY, NAMES, guarded_site, serves, status
 from tests.lab.site import Site
 from tests.lab.waiting import until
 from tests.support import require
@@ -126,3 +129,65 @@ def test_a_pause_lets_the_active_serve_without_an_end_and_its_end_takes_that_bac
     shell(site, "resume")
     until(lambda: status(site.primary)["armed"] and status(site.witness)["armed"], within=40, what="armed again")
     assert site.mirror.attempt(["mailmirror", "resume"]).returncode == 3
+
+
+def by_address(site: Site) -> bool:
+    """Whether IMAP greets the client at the address that moves."""
+    words = ["python3", "-c", CONNECT, plan.SERVICE_ADDRESS, str(plan.PORTS["imap"])]
+    return site.client.attempt(words).returncode == 0
+
+
+@pytest.mark.issue("5.1 services that fail are restarted first, by the agent, where mm_restart says so")
+def test_a_service_that_ends_is_restarted_and_nobody_is_moved(site: Site) -> None:
+    lay(site, mm_mode="auto", mm_restart={"services": ["imap"]})
+    become(site, "PROTECTED", within=60)
+    epoch = status(site.witness)["epoch"]
+    site.primary.systemctl("stop", "dovecot.socket", "dovecot.service")
+    until(lambda: not serves(site), within=10, what="it doesn't answer")
+    until(lambda: serves(site), within=40, what="it serves again")
+    become(site, "PROTECTED", within=60)
+    print(shell(site, "history", "--decisions"))
+    assert any(each["restart"] and each["by"] == "automatic" for each in decisions(site))
+    assert "The restart is done" in site.mirror.journal(product.UNIT)
+    assert status(site.witness)["epoch"] == epoch and not json.loads(shell(site, "history", "--format", "json"))
+
+
+FAILOVER = set(playbook.load("failover").verbs()) <= set(MAKERS)
+
+
+@pytest.mark.skipif(not FAILOVER, reason="no step does what the failover's playbook says yet")
+@pytest.mark.issue("5.1 a power cut leads to a failover without any order, served within 20 s")
+def test_a_power_cut_moves_the_users_without_any_order(site: Site) -> None:
+    become(site, "PROTECTED", within=60)
+    assert by_address(site)
+    cut = time.monotonic()
+    site.primary.power_cut()
+    until(lambda: not by_address(site), within=5, every=0.2, what="nobody answers")
+    try:
+        until(lambda: by_address(site), within=40, every=0.2, what="the mirror answers")
+    finally:
+        print(site.mirror.run("mailmirror status; mailmirror explain; mailmirror history --decisions"))
+        print(site.mirror.journal(product.UNIT)[-6000:])
+    took = time.monotonic() - cut
+    [operation] = json.loads(shell(site, "history", "--format", "json"))
+    print(f"from the cut to service {took:.1f} s\n", shell(site, "explain", operation["operation"]))
+    assert status(site.mirror)["role"] == "active" and (operation["journey"], operation["by"]) == (
+        "failover", "automatic"
+    )  # fmt: skip
+    assert took <= 20, f"{took:.1f} s"
+    assert "comes out the same" in shell(site, "replay", operation["operation"])
+
+
+@pytest.mark.skipif(not FAILOVER, reason="no step does what the failover's playbook says yet")
+@pytest.mark.issue("5.4 a flapping host doesn't ping-pong (cooldown); failback is never automatic")
+def test_the_primary_that_returns_isnt_failed_back_to(site: Site) -> None:
+    alone = become(site, "ALONE", within=60)
+    assert alone["decision"]["cooldown_until"] and alone["active"] == NAMES["mirror"]
+    site.primary.boot()
+    until(lambda: status(site.primary)["role"] == "passive", within=40, what="it knows that it isn't active")
+    until(lambda: "rejoin" in pair(site)["may"], within=30, what="it is seen as the older one")
+    found = become(site, "ALONE")
+    assert "failover" not in found["may"] and by_address(site) and serves(site, site.mirror)
+    assert len(json.loads(shell(site, "history", "--format", "json"))) == 1
+    assert site.mirror.attempt(["mailmirror", "ack", product.PAIR, "cooldown", "--yes"]).returncode == 0
+    until(lambda: not pair(site)["decision"]["cooldown_until"], within=10, what="the cooldown has ended")

@@ -139,6 +139,8 @@ def test_a_readiness_that_may_have_met_the_outage_gives_way_to_the_one_before_it
     assert memory.facts(told, replace(seen(), now=NOW + 60), PAIR).checked == NOW + 55, "while all is well the newest"
     down = replace(seen(), now=NOW + 62, healths={"primary": DEAD, "mirror": WELL}, copied=Copied(NOW + 62))
     assert memory.facts(memory.noticed(told, down, PAIR), down, PAIR).checked == NOW - 5
+    green = memory.noticed(KNOWN, seen(readied=Readied("org", NOW + 55, READY)), PAIR)
+    assert memory.facts(memory.noticed(green, down, PAIR), down, PAIR).checked == NOW + 55, "a green one met none"
 
 
 def test_a_contact_long_before_the_outage_counts_as_old_as_it_was() -> None:
