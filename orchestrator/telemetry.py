@@ -35,7 +35,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             "mailmirror_pair_state",
             "gauge",
-            "1 for the state that the pair is in, 0 for the others.",
+            "1 for the state that its replication is in, 0 for the others.",
             ("pair", "state"),
         ),
         Metric("mailmirror_link_up", "gauge", "1 while both ends of this replication are connected.", HOST),
@@ -125,6 +125,19 @@ METRICS: dict[str, Metric] = {
             ("pair", "check"),
         ),
         Metric("mailmirror_failover_checked_timestamp_seconds", "gauge", "When those checks were made.", PAIR),
+        # state: as docs/states.md has them
+        Metric(
+            "mailmirror_state", "gauge", "1 for the state that the pair is in, 0 for the others.", ("pair", "state")
+        ),
+        Metric("mailmirror_decided_timestamp_seconds", "gauge", "When it was decided last what to do.", PAIR),
+        Metric(
+            "mailmirror_decisions_suppressed_total",
+            "counter",
+            "Times that something would have been done, and a flag or mm_mode held it back.",
+            PAIR,
+        ),
+        Metric("mailmirror_paused", "gauge", "1 while nothing is done unasked, by an operator's pause.", PAIR),
+        Metric("mailmirror_cooldown", "gauge", "1 while no other failover follows unasked.", PAIR),
         # kind: missed, failed, still_running
         Metric(
             "mailmirror_timer_trouble_total",

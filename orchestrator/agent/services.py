@@ -1,4 +1,5 @@
-"""The verb `services`: a controller has the active place made quiet, looks at it, and undoes it.
+"""The verb `services`: a controller has the active place made quiet, looks at it, and undoes it; or has services that
+fail where they should answer restarted.
 
 The guard comes first: its order `quiesce` (`orders`) says for how long nothing is started, and every change here is
 refused unless it stands, by the same operation and in the same epoch. So a controller that vanishes leaves nothing that
@@ -25,6 +26,8 @@ GRACE = 0.5
 AGAIN = 0.2  # seconds until a session that is still there is asked once more
 PAUSE = 0.02  # seconds between two batches of sessions that are ended
 STOPS = 20.0
+ENDS = 5.0
+"""Seconds for services that fail to end before a restart: whoever waits for it may have a larger remedy."""
 MOST = 64
 
 
@@ -36,6 +39,7 @@ def done(head: Dict[str, Any]) -> Generator[Optional[float], None, Answer]:
     ([letters, deliveries, mailboxes], see quiesce.Left). drain also `cut`, whether clients that still sent were
     silenced; stop `state` and `why` (units.Proof: DONE when nothing that writes is left); open the same of what was
     started, or `state` NOT_DONE while the guard keeps it quiet; look `units` ([name, state, processes]) and `writers`.
+    restart: `operation`, `epoch`, and `units`, some of those that the guard keeps; `state` and `why` as of open.
     Raises Fault: refused (nothing was changed), unguarded, busy, nftables, dovecot, systemd, bad-request.
     """
     (do,) = args(head, do=str)
@@ -172,10 +176,25 @@ def _open(head: Dict[str, Any]) -> Dict[str, Any]:
     return _facts(state=proof.state, why=proof.why)
 
 
+def _restart(head: Dict[str, Any]) -> Dict[str, Any]:
+    """Stopped whole, then started; proven by what systemd says of each. Only where the guard lets it serve."""
+    _, told = _in_epoch(head)
+    names, known = head.get("units"), _settings().units
+    if not isinstance(names, list) or not names or not set(names) <= set(known):
+        raise Fault("bad-request", f"'units' are some of {', '.join(known)}, not {names!r:.80}")
+    if told.get("quiet") is not None or not told["serves"]:
+        raise Fault("refused", "its guard doesn't let it serve now", f"Nothing was changed. {told['why']}")
+    proof = units.stop(names, ENDS)
+    if proof.state == DONE:
+        proof = units.start(names, STOPS)
+    return _facts(state=proof.state, why=proof.why)
+
+
 _DOES: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
     "look": _look,
     "reject": _reject,
     "drain": _drain,
     "stop": _stop,
     "open": _open,
+    "restart": _restart,
 }

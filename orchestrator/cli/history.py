@@ -1,4 +1,4 @@
-"""`mailmirror history`: the journeys of a pair, the newest last, how each ended and why.
+"""`mailmirror history`: the journeys of a pair, the newest last, how each ended and why; or what was decided for it.
 
 Invariant: it reads the journal and asks nobody.
 """
@@ -14,17 +14,22 @@ import click
 from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, style_option
 from orchestrator.inventory.model import Pair
-from orchestrator.records.journal import Journal
+from orchestrator.records.journal import Decision, Journal
 
 MOST = 50
 
 
 @click.command("history")
 @click.argument("pair", required=False)
+@click.option(
+    "--decisions", is_flag=True, help="Show the last 50 decisions: each change of state, and what was held back."
+)
 @style_option
 @click.pass_obj
-def command(front: Front, pair: str | None) -> int:
+def command(front: Front, pair: str | None, decisions: bool) -> int:
     """Show the last 50 operations of PAIR, or of all pairs."""
+    if decisions:
+        return _show_decisions(front, pair)
     told = [row for chosen in reach.readable(front, pair) for row in _rows(chosen)]
     if front.style == "json":
         click.echo(json.dumps(told, indent=2))
@@ -50,3 +55,40 @@ def _rows(pair: Pair) -> list[dict[str, Any]]:
         }
         for each in found
     ]  # fmt: skip
+
+
+def _show_decisions(front: Front, pair: str | None) -> int:
+    told = [row for chosen in reach.readable(front, pair) for row in _decisions(chosen)]
+    if front.style == "json":
+        click.echo(json.dumps(told, indent=2))
+        return 0
+    rows = [
+        (each["pair"], str(each["number"]), each["time"], each["was"], each["state"], each["does"] or "-", each["why"])
+        for each in told
+    ]
+    head = ("PAIR", "NUMBER", "AT", "WAS", "IS", "DOES", "WHY")
+    click.echo(words.table(head, rows), nl=False)
+    return 0
+
+
+def _decisions(pair: Pair) -> list[dict[str, Any]]:
+    if not (pair.state_dir / "journal.sqlite").exists():
+        return []
+    with Journal(pair.state_dir) as journal:
+        found = journal.decisions(pair.name, newest=MOST)
+    return [_decision(each) for each in found]
+
+
+def _decision(kept: Decision) -> dict[str, Any]:
+    told: Any = kept.decision if isinstance(kept.decision, dict) else {}
+    held = list(told.get("suppressed_by") or ())
+    does = told.get("playbook") or ("restart" if told.get("restart") else "")
+    would = told.get("would") or ""
+    return {
+        "pair": kept.pair, "number": kept.id, "at": kept.at, "operation": kept.operation, "was": told.get("was"),
+        "state": told.get("state"), "event": told.get("event"), "playbook": told.get("playbook") or "",
+        "restart": bool(told.get("restart")), "by": told.get("by") or "", "would": would, "held_back": held,
+        "does": does or (f"would {'fail over' if would == 'failover' else would}" if would else ""),
+        "why": " ".join(held) or told.get("why") or "", "evidence": list(told.get("evidence") or ()),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept.at)),
+    }  # fmt: skip

@@ -57,6 +57,25 @@ def lines(health: Row, now: float) -> Iterator[tuple[str, str]]:
         yield health["trouble"], ""
 
 
+def decided(pair: Row) -> Iterator[tuple[str, str]]:
+    """The state, why, and what isn't done by itself; nothing to do where all is well."""
+    may = f"You may: {', '.join(pair['may'])}. `mailmirror explain {pair['pair']}` says more." if pair["may"] else ""
+    more = pair.get("decision") or {}
+    held = " ".join(more.get("held_back", ()))
+    yield f"{pair['state']}: {pair['why']}" + (f" Not done unasked: {held}" if held else ""), may
+    if more.get("paused_until"):
+        yield f"Paused until {_moment(more['paused_until'])}.", f"To end it: mailmirror resume {pair['pair']}"
+    if more.get("cooldown_until") and more["cooldown_until"] > time.time():
+        yield (
+            f"No failover follows unasked until {_moment(more['cooldown_until'])}, after the last one.",
+            f"To end that: mailmirror ack {pair['pair']} cooldown",
+        )
+
+
+def _moment(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+
+
 def _verdict(place: Row, now: float) -> tuple[str, str]:
     role = "active" if place["active"] else "passive"
     since = f", since {_clock(place['since'])} ({_span(now - place['since'])})" if place["since"] else ""
@@ -64,7 +83,7 @@ def _verdict(place: Row, now: float) -> tuple[str, str]:
     text = f"{place['host']} ({place['place']}, {role}) is {place['level']}, {word}{since}"
     if place["level"] != "HEALTHY" and place["analysis"]:
         text += f": {place['analysis']}"
-    rests = [*place["evidence"], *([f"It {place['would']}, but this version only tells."] if place["would"] else [])]
+    rests = [*place["evidence"], *([f"The remedy: {place['would'].removeprefix('would ')}."] if place["would"] else [])]
     return f"{text}.", "; ".join(rests)
 
 

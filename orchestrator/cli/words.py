@@ -143,7 +143,7 @@ def _sync_exit(reports: list[Row]) -> int:
 
 # -- status ----------------------------------------------------------------------------------------
 
-HEAD = ("PAIR", "STATE", "ACTIVE HOST", "PASSIVE HOST", "PLACE", "LAG", "PENDING", "EQUAL AS OF", "HELD BACK")
+HEAD = ("PAIR", "STATE", "LINK", "ACTIVE HOST", "PASSIVE HOST", "PLACE", "LAG", "PENDING", "EQUAL AS OF", "HELD BACK")
 
 
 def status(told: Row) -> str:
@@ -157,7 +157,8 @@ def status(told: Row) -> str:
 
 
 def _status_rows(pair: Row) -> list[tuple[str, ...]]:
-    first = (pair["pair"], pair["link"], pair["active"] or "unknown")
+    state = pair.get("state", "-") + (" then" if pair.get("stale") and pair.get("state") else "")
+    first = (pair["pair"], state, pair["link"], pair["active"] or "unknown")
     then = " then" if pair.get("stale") else ""
     rows: list[tuple[str, ...]] = []
     for passive in pair["passives"]:
@@ -189,6 +190,8 @@ def _notes(pair: Row, now: float) -> Iterator[tuple[str, str]]:
     yield from _age(pair, now)
     if pair["trouble"]:
         yield pair["trouble"], pair["remedy"]
+    if pair.get("state") and not pair.get("stale"):
+        yield from wellness.decided(pair)
     if pair.get("health") and not pair.get("stale"):  # without a daemon nobody looks
         yield from wellness.lines(pair["health"], now)
     for passive in pair["passives"]:

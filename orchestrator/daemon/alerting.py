@@ -20,6 +20,7 @@ from orchestrator.alerts import channels, ledger
 from orchestrator.alerts.channels import Channel
 from orchestrator.alerts.conditions import conditions
 from orchestrator.alerts.ledger import Notice
+from orchestrator.daemon.systemd import Sign
 from orchestrator.errors import MailmirrorError
 from orchestrator.inventory.model import AlertChannel, Pair
 from orchestrator.records import alerts as records
@@ -27,6 +28,8 @@ from orchestrator.records import alerts as records
 log = logging.getLogger(__name__)
 
 EVERY = 5.0
+LOOKS, CHANNEL = 60.0, 120.0
+"""Seconds within which a look gives its next sign of life: by itself, and for each channel that it may wait for."""
 PATIENCE = 60.0
 """Seconds before a channel that failed is tried again."""
 
@@ -44,6 +47,8 @@ class Alerting:
         self._book = ledger.without(ledger.from_json(records.read(pair.state_dir, pair.name)), self._ways)
         self._not_before: dict[str, float] = {}
         self._stop = threading.Event()
+        within = every + LOOKS + (len(pair.alerts) + 1) * CHANNEL
+        self._sign = Sign(f"the alerts of {pair.name}", time.monotonic(), within)
         self._thread = threading.Thread(target=self._run, name=f"alerts {pair.name}", daemon=True)
 
     def start(self) -> None:
@@ -52,6 +57,10 @@ class Alerting:
     def stop(self) -> None:
         """No further look; returns at once."""
         self._stop.set()
+
+    def sign(self) -> Sign:
+        """The thread's last sign of life. From any thread, at once."""
+        return self._sign
 
     def look(self) -> None:
         """One look, and all that is due by it. Raises MailmirrorError where the book can't be kept."""
@@ -84,6 +93,7 @@ class Alerting:
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):
+            self._sign = self._sign._replace(at=time.monotonic())
             try:
                 self.look()
             except MailmirrorError as error:

@@ -25,6 +25,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.daemon.alerting import Alerting
 from orchestrator.daemon.follower import Follower
+from orchestrator.daemon.ordering import Decisions
 from orchestrator.daemon.readying import Readying
 from orchestrator.daemon.systemd import Sign, Systemd
 from orchestrator.daemon.timer import Timer
@@ -50,6 +51,7 @@ TICK = 0.5  # seconds
 SNAPSHOT_EVERY = 5.0
 WINDOWS_EVERY = 5.0  # seconds between two looks at what the calendar says
 JUDGES = 60.0  # seconds within which a pair's health gives its next sign of life; it looks twice a second
+LET_GO_WITHIN = 15.0
 STOP_WITHIN = 1.2  # seconds for the pairs' threads, of the two that stopping may take
 
 Connect = Callable[[Pair, Callable[[str, str], None], Callable[[], bool]], Replicates]
@@ -75,23 +77,27 @@ class Daemon:
             )
             for name, pair in inventory.pairs.items()
         }
-        self._watches = {
-            name: watched(pair, self._followers[name], self._event)
-            for name, pair in inventory.pairs.items()
-            if pair.probed
-        }
+        self._watches = {name: self._watched(pair) for name, pair in inventory.pairs.items() if pair.probed}
         self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
         self._alerting = [
             Alerting(pair, partial(self._status, name)) for name, pair in inventory.pairs.items() if pair.alerts
         ]
         self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
+        self._decisions = Decisions(
+            inventory.pairs, self._travelling, self._judged, lambda name: self._followers[name].status(),
+            lambda name: self._readying[name].last, self._event, self._stand_still,
+        )  # fmt: skip
         self._windows = {
-            name: Windows(pair, self._travelling, partial(self._active_place, name), self._event, partial(_held, pair))
+            name: Windows(
+                pair, self._decisions, partial(self._active_place, name), self._event, partial(self._holds, pair)
+            )
             for name, pair in inventory.pairs.items()
             if pair.services
         }
-        self.desk = Desk(self._followers, self.events, self._note, self.health, self._travelling, self._windows)
+        self.desk = Desk(
+            self._followers, self.events, self._note, self.health, self._decisions, self._windows, self._decisions
+        )
         self._timer = Timer()
         self._systemd = Systemd()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
@@ -107,7 +113,9 @@ class Daemon:
             opened.callback(control.Control(socket_path, self.desk.answer).close)
             opened.callback(control.link(self._inventory.state_dir, socket_path))
             if self._inventory.listen:
-                self.metrics = Metrics(self._inventory.listen, self._told, self._healths, self._readied)
+                self.metrics = Metrics(
+                    self._inventory.listen, self._told, self._healths, self._readied, self._decisions.standings
+                )
                 opened.callback(self.metrics.close)
             self._publish(socket_path, opened)
             opened.callback(self._timer.stop)
@@ -143,11 +151,12 @@ class Daemon:
             readying.start()
         for alerting in self._alerting:
             alerting.start()
+        self._decisions.start()
         self._timer.start()
 
     def _end(self) -> bool:
         attending: list[Follower | Watch] = [*self._followers.values(), *self._watches.values(), *self._left]
-        for each in (*attending, *self._readying.values(), *self._alerting):
+        for each in (self._decisions, *attending, *self._readying.values(), *self._alerting):
             each.stop()
         deadline = time.monotonic() + STOP_WITHIN
         ended = [each.join(max(deadline - time.monotonic(), 0.05)) for each in attending]
@@ -198,7 +207,8 @@ class Daemon:
         told = [each.sign() for each in self._followers.values()]
         told += [each.sign() for each in self._readying.values()]
         told += [Sign(f"the health of {name}", watch.beat, JUDGES) for name, watch in self._watches.items()]
-        return [*told, self._timer.sign()]
+        told += [each.sign() for each in self._alerting]
+        return [*told, *self._decisions.signs(), self._timer.sign()]
 
     def _watch_who_is_active(self) -> None:
         """When a pair's roles have moved, its observers begin anew: another place is asked all its services now."""
@@ -211,8 +221,29 @@ class Daemon:
             self._event(name, "active", f"{active} is active now, and no more {watch.active}")
             watch.stop()
             self._left.append(watch)
-            self._watches[name] = fresh = watched(pair, follower, self._event)
+            self._watches[name] = fresh = self._watched(pair)
             fresh.start()
+
+    def _watched(self, pair: Pair) -> Watch:
+        def restarts() -> int:
+            return self._decisions.restarts(pair.name)
+
+        return watched(pair, self._followers[pair.name], self._event, restarts, lambda: self._decisions.poke(pair.name))
+
+    def _holds(self, pair: Pair) -> str:
+        """Why nobody may be moved in a window now."""
+        return "mm_mode is observe" if pair.mode == "observe" else self._decisions.paused(pair.name)
+
+    def _stand_still(self, pair: str, still: bool) -> None:
+        follower = self._followers[pair]
+        if still:
+            follower.pause("two places claim the users", LET_GO_WITHIN)
+        else:
+            follower.resume()
+
+    def _judged(self, pair: str) -> tuple[str, PairHealth]:
+        watch = self._watches[pair]
+        return watch.active, watch.status()
 
     def _note(self, pair: str, verb: str, reason: str, caller: Caller, what: Mapping[str, Any]) -> None:
         if history.worth_noting(verb, reason):
@@ -230,7 +261,8 @@ class Daemon:
         watch = self._watches.get(pair)
         if watch is None:
             return {}
-        return {"health": asdict(watch.status()), "readiness": self._readying[pair].last.told()}
+        readiness = self._readying[pair].last.told()
+        return {"health": asdict(watch.status()), "readiness": readiness, **self._decisions.told(pair)}
 
     def _healths(self) -> list[PairHealth]:
         return [watch.status() for watch in self._watches.values()]
@@ -337,11 +369,6 @@ def needs_restart(old: Mapping[str, Pair], new: Mapping[str, Pair]) -> list[str]
 def _session(connect: Connect, pair: Pair) -> Replicates:
     """A session of its own, for a journey: what happens in it is told by the journey."""
     return connect(pair, lambda *_: None, bool)
-
-
-def _held(pair: Pair) -> str:
-    """Why nobody may be moved in a window now."""
-    return "mm_mode is observe" if pair.mode == "observe" else ""
 
 
 def _audit(follower: Follower) -> None:

@@ -1,7 +1,7 @@
 """A pair's health in the daemon: each new verdict goes into the log, to who listens, and into the pair's history.
 
 Invariant: a suspicion reaches replication at once, before its line is written: a full disk delays no permit's end. It
-restarts nothing and moves nobody.
+restarts nothing and moves nobody: that is for `deciding`, which is told to look.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ Event = Callable[[str, str, str], None]
 """(pair, event, sentence)"""
 
 
-def watched(pair: Pair, follower: Follower, event: Event) -> Watch:
-    """The pair's watch of who is active now, not started yet."""
+def watched(
+    pair: Pair, follower: Follower, event: Event, restarts: Callable[[], int] = int, poke: Callable[[], object] = bool
+) -> Watch:
+    """The pair's watch of who is active now, not started yet. `restarts` says how many were tried; `poke` is called
+    when a verdict is new.
+    """
 
     def changed(change: Change) -> None:
         follower.poke()  # the permit is looked at now, not when its next renewal is due
+        poke()
         event(pair.name, "health", change.sentence())
         _keep(pair, change)
 
@@ -39,7 +44,9 @@ def watched(pair: Pair, follower: Follower, event: Event) -> Watch:
         event(pair.name, "observer", sentence)
 
     active = active_host(pair, follower)
-    return Watch(pair, open_observer, active=active, follows=follows, changed=changed, troubled=troubled)
+    return Watch(
+        pair, open_observer, active=active, follows=follows, changed=changed, troubled=troubled, restarts=restarts
+    )
 
 
 def active_host(pair: Pair, follower: Follower) -> str:

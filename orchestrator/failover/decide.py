@@ -79,7 +79,7 @@ def _of_journey(facts: Facts) -> _Found | None:
 
 def _of_operation(last: Operation, facts: Facts) -> Event:
     if last.state == "done":
-        there = facts.other.well and not objections.is_older(facts.other, facts)
+        there = facts.other.alive and not objections.is_older(facts.other, facts)
         return Event.JOURNEY_DONE if there else Event.JOURNEY_DONE_ALONE
     if last.state == "rolled back" and last.unproven:
         return Event.JOURNEY_UNPROVEN
@@ -128,7 +128,9 @@ def _of_down(facts: Facts, holder: MailHost) -> _Found:
     if facts.state is not State.DOWN:
         return _Found(Event.DOWN_CONFIRMED)
     if holder.health.remedy is Remedy.RESTART:
-        held = objections.holds(facts, moves=False)
+        held, settling = objections.holds(facts, moves=False), objections.settling(facts)
+        if settling:
+            return _Found(Event.DOWN_CONFIRMED, (*settling, *held))
         return _Found(Event.DOWN_CONFIRMED, held, "restart") if held else _Found(Event.RESTART_DUE)
     unsafe, held = objections.unsafe(facts), objections.holds(facts)
     if facts.other.health.level is Level.DOWN:
@@ -159,8 +161,9 @@ def _told(facts: Facts, found: _Found) -> Decision:
     move = follow(facts.state, found.event)
     restart = found.event is Event.RESTART_DUE and facts.state is State.DOWN
     moves = "failover" in (move.playbook, found.would)
+    why = " ".join((move.why, *_unready(facts))) if found.event is Event.UNREADY else move.why
     return Decision(
-        found.event, facts.state, move.state, move.why, move.playbook, restart,
+        found.event, facts.state, move.state, why, move.playbook, restart,
         by=AUTOMATIC if move.playbook or restart else "",
         suppressed_by=found.suppressed_by,
         would=found.would,

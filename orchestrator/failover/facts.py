@@ -108,6 +108,8 @@ class Facts:
     while the active place is well. `lag` and `at_risk` (messages) are what the other place lacked at the last contact
     with the active's agent. `device`: a level of the active's fence devices passed a test lately. `fence`: what the
     proofs read so far come to. `lone`: why health can't decide, or empty. `news`: something that no look shows.
+    `restarted`: when services were restarted last. `refused_at`: when a failover that was decided on couldn't be begun,
+    and `refused_why`.
     """
 
     now: float
@@ -131,6 +133,9 @@ class Facts:
     operation: Operation | None = None
     order: Order | None = None
     news: Event | None = None
+    restarted: float = 0.0
+    refused_at: float = 0.0
+    refused_why: str = ""
 
     @property
     def holder(self) -> MailHost | None:

@@ -18,8 +18,8 @@ READINESS_LASTS = 300.0
 """Seconds for which a readiness counts, at the time of the suspicion: it is looked at every minute, and may be slow."""
 RETRY_AFTER = 300.0
 """Seconds after a failover that ended without a promotion, before one is tried again unasked."""
-COOLDOWN = 3600.0
-"""Seconds after a promotion in which none follows unasked: a host that flaps doesn't play ping-pong."""
+SETTLING = 8.0
+"""Seconds after a restart until it is judged: services start, and three looks have to find them well."""
 
 
 def claims(facts: Facts) -> tuple[str, ...]:
@@ -90,7 +90,16 @@ def unsafe(facts: Facts) -> tuple[str, ...]:
         ago = facts.now - last.ended
         if ago < RETRY_AFTER:
             found.append(f"The last failover ended {ago:.0f} s ago, {last.state}: look why.")
+    if facts.refused_why and facts.now - facts.refused_at < RETRY_AFTER:
+        ago = facts.now - facts.refused_at
+        found.append(f"A failover couldn't be begun {ago:.0f} s ago: {facts.refused_why}")
     return tuple(found)
+
+
+def settling(facts: Facts) -> tuple[str, ...]:
+    """Why no further restart is tried yet: the last one is still to be judged."""
+    ago = facts.now - facts.restarted
+    return (f"Its services were restarted {ago:.0f} s ago: waiting for the looks.",) if ago < SETTLING else ()
 
 
 def _of_the_copy(facts: Facts, other: MailHost) -> list[str]:

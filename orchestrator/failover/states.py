@@ -159,6 +159,12 @@ LOOKS: Mapping[Event, Move] = {
     E.JOURNEY_OPEN: to(S.MOVING, "The journal has a journey that hasn't ended: it is taken up."),
 }
 """What a look at the hosts does in every state that isn't held."""
+LACKING = {
+    E.PASSIVE_AWAY: to(S.ALONE, "The active place serves without a second one."),
+    E.OLD_PLACE_SEEN: to(S.ALONE, "The other place has to rejoin before it counts."),
+    E.WITNESS_AWAY: to(S.EXPOSED, "Without the witness no lease can be proven to have run out."),
+}
+"""What a look does that finds the active place well, and something else missing."""
 UNSEEN = to(S.SUSPECT, "What was seen before doesn't count: look anew.")
 ARCHIVE = {E.ARCHIVE_SERVES: to(S.SERVING_ARCHIVE, "Users read there until a mail host is back.")}
 
@@ -170,10 +176,8 @@ TABLE: Mapping[State, Row] = {
         orders="There is nothing that it would mend: no place is away or older.",
         moves={
             **LOOKS,
+            **LACKING,
             E.UNCERTAIN: to(S.EXPOSED, "Nobody can tell, so a failover couldn't be decided."),
-            E.PASSIVE_AWAY: to(S.ALONE, "The active place serves without a second one."),
-            E.OLD_PLACE_SEEN: to(S.ALONE, "The other place has to rejoin before it counts."),
-            E.WITNESS_AWAY: to(S.EXPOSED, "Without the witness no lease can be proven to have run out."),
             E.CONTROLLER_RESTARTED: to(S.EXPOSED, "Readiness has to be looked at anew."),
             **start(E.SWITCHOVER, E.FAILOVER, E.FAILBACK, E.SEED, E.DRILL),
         },
@@ -185,8 +189,7 @@ TABLE: Mapping[State, Row] = {
         orders="A drill needs a failover that is ready, and there is no older place to promote.",
         moves={
             **LOOKS,
-            E.PASSIVE_AWAY: to(S.ALONE, "The active place serves without a second one."),
-            E.OLD_PLACE_SEEN: to(S.ALONE, "The other place has to rejoin before it counts."),
+            **{event: move for event, move in LACKING.items() if event is not E.WITNESS_AWAY},
             **start(E.SWITCHOVER, E.FAILOVER, E.FAILBACK, E.REJOIN, E.SEED),
         },
     ),
@@ -195,7 +198,7 @@ TABLE: Mapping[State, Row] = {
         facts="It doesn't settle whether the active place is down.",
         journeys=NO_JOURNEY,
         orders="The active place isn't well: only a failover moves users now.",
-        moves={**LOOKS, **ARCHIVE, **start(E.FAILOVER, E.PROMOTE_OLDER)},
+        moves={**LOOKS, **LACKING, **ARCHIVE, **start(E.FAILOVER, E.PROMOTE_OLDER)},
     ),
     S.DOWN: Row(
         meaning="The active place is down, as two observers agree; what is done next depends on proofs and policy.",
@@ -204,6 +207,7 @@ TABLE: Mapping[State, Row] = {
         orders="The active place is down: only a failover moves users now.",
         moves={
             **LOOKS,
+            **LACKING,
             **ARCHIVE,
             E.RESTART_DUE: to(S.DOWN, "The cheaper remedy first: its services are restarted."),
             E.FAILOVER_DUE: Move(S.MOVING, "failover", "It is down, and all that a failover depends on is there."),
@@ -219,6 +223,7 @@ TABLE: Mapping[State, Row] = {
         orders="The active place is down: only a failover moves users now.",
         moves={
             **{event: move for event, move in LOOKS.items() if event is not E.DOWN_CONFIRMED},
+            **LACKING,
             **ARCHIVE,
             E.RESTART_DUE: to(S.DOWN, "Its host answers: the cheaper remedy first."),
             E.PROOF_POSSIBLE: to(S.DOWN, "There is a way again: decide anew."),

@@ -38,7 +38,8 @@ REFERENCE_FRESH = 5.0
 class Watch:
     """One pair, watched from `start` to `stop`. What is called back is called on its threads.
 
-    `open_link` begins the conversation of an observer; `follows` says whether replication reaches the active place.
+    `open_link` begins the conversation of an observer; `follows` says whether replication reaches the active place,
+    `restarts` how many restarts of the active place's services were tried lately.
     Who is `active` (a host's name) is so for the watch's life: when roles move, another watch begins.
     """
 
@@ -51,8 +52,9 @@ class Watch:
         follows: Callable[[], bool],
         changed: Callable[[Change], None],
         troubled: Callable[[str], None],
+        restarts: Callable[[], int] = int,
     ) -> None:
-        self._pair, self._follows = pair, follows
+        self._pair, self._follows, self._restarts = pair, follows, restarts
         self._changed, self._troubled = changed, troubled
         self.active = active
         self.beat = time.monotonic()
@@ -175,6 +177,7 @@ class Watch:
             facts,
             mirror_disks=tuple(disk for each in others for disk in each.disks(wall)) if active else (),
             restartable=frozenset(restart.services) if active else frozenset(),
+            restarts=self._restarts() if active else 0,
             most_restarts=restart.times,
         )
 

@@ -39,9 +39,6 @@ from orchestrator.inventory.written import (
 GROUP = "mailmirror"
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = {"all", "ungrouped", GROUP}
-_UNUSED_KEYS = {
-    "mm_mode": "mm_mode",
-}
 _PYTHON_FOUND_BY_ANSIBLE = {"auto", "auto_silent", "auto_legacy", "auto_legacy_silent"}
 
 
@@ -206,6 +203,7 @@ def _pair(reading: PairReading) -> Pair:
     services = (said.mm_services or Services()).model_dump(exclude_none=True)
     options: dict[str, object] = {
         "mode": said.mm_mode,
+        "cooldown": said.mm_cooldown,
         "rpo": said.mm_rpo,
         "bandwidth": said.mm_bandwidth,
         "owner": said.mm_owner,
@@ -233,7 +231,6 @@ def _pair(reading: PairReading) -> Pair:
     given = {key: value for key, value in options.items() if value is not None}
     idle = (ARCHIVE,) if said.mm_lease or services else (ARCHIVE, WITNESS)
     unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in idle]
-    unused += [said for key, said in _UNUSED_KEYS.items() if key in merged]
     if any(host.fences for host in hosts.values()):
         unused.append("mm_fence (only by `fence status` and `fence test`)")
     return Pair(

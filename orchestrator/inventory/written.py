@@ -386,6 +386,9 @@ class PairVars(Connection):
     mm_stores: Annotated[tuple[StoreEntry, ...], Field(min_length=1)] | None = Field(None, description="mail roots")
     mm_services: Services | None = Field(None, description="program by protocol; default none")
     mm_mode: Literal["auto", "confirm", "observe"] | None = Field(None, description="who decides; default auto")
+    mm_cooldown: Duration | None = Field(
+        None, description="after a failover, until another one may follow unasked; default 1h"
+    )
     mm_probe: Probe | None = Field(None, description="how services are looked at; takes mm_services")
     mm_ports: Ports | None = Field(None, description="ports of services, where they aren't the usual ones")
     mm_canary: Canary | None = Field(None, description="an account for probes and test letters; default none")

@@ -29,6 +29,9 @@ from orchestrator.errors import BrokenPromise, OperatorError, Refused
 from orchestrator.records import database
 from orchestrator.records.marks import Course, Json, Mark, Phase, State
 
+KEPT = 10_000
+"""Decisions; a pair whose network flaps makes some thousand a day."""
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -86,6 +89,13 @@ class Event(NamedTuple):
     at: float
     verb: str
     what: dict[str, Json]
+
+
+class Numbered(NamedTuple):
+    """An event and its place among all."""
+
+    number: int
+    event: Event
 
 
 _OPERATION = "pair, journey, active, passive, leaves, leads, by, reason, playbook, version, part_of"
@@ -172,6 +182,19 @@ class Journal:
         """All of a pair's, oldest first."""
         return self._operations("pair = ?", pair)
 
+    def last(self, pair: str) -> Operation | None:
+        """The newest one; None where there was none."""
+        found = self._operations("pair = ? AND rowid = (SELECT max(rowid) FROM operations WHERE pair = ?1)", pair)
+        return found[0] if found else None
+
+    def promoted(self, pair: str) -> float | None:
+        """When the last one was done that promoted a place in an emergency, in seconds since 1970; None for never."""
+        rows = self._rows(
+            "SELECT max(ended) FROM operations WHERE pair = ? AND state = 'done' AND leads > leaves"
+            " AND journey IN ('failover', 'promote_older')", pair,
+        )  # fmt: skip
+        return float(rows[0][0]) if rows and rows[0][0] is not None else None
+
     def _operations(self, which: str, value: str) -> list[Operation]:
         rows = self._rows(
             f"SELECT id, {_OPERATION}, began, state, course, ended, said FROM operations WHERE {which} ORDER BY rowid",
@@ -225,17 +248,32 @@ class Journal:
     # ---- decisions and the history -----------------------------------------------------------------------------------
 
     def decided(self, pair: str, facts: Json, decision: Json, version: str, operation: str = "") -> int:
-        """Keep a decision with what it saw, before it is acted on; its number."""
+        """Keep a decision with what it saw, before it is acted on; its number. Of those that led to no operation the
+        last `KEPT` stay.
+        """
         row = (pair, operation, self._now(), version, json.dumps(facts), json.dumps(decision))
         with self._writing() as db:
             columns = "pair, operation, at, version, facts, decision"
-            return db.execute(f"INSERT INTO decisions ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid or 0
+            number = db.execute(f"INSERT INTO decisions ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid or 0
+            old = "DELETE FROM decisions WHERE pair = ? AND operation = '' AND id <= ?"
+            db.execute(old, (pair, number - KEPT))
+            return number
 
-    def decisions(self, pair: str, operation: str = "") -> list[Decision]:
-        """A pair's decisions, or those of one operation, oldest first."""
-        only = "pair = ? AND (? = '' OR operation = ?)"
+    def belongs(self, number: int, operation: str) -> None:
+        """The decision led to that operation, which had no name yet when it was kept."""
+        with self._writing() as db:
+            db.execute("UPDATE decisions SET operation = ? WHERE id = ?", (operation, number))
+
+    def decisions(self, pair: str, operation: str = "", *, newest: int = 0, number: int = 0) -> list[Decision]:
+        """A pair's decisions, or those of one operation, oldest first; of these the `newest` ones, or the one of that
+        `number`.
+        """
+        only = "pair = ? AND (? = '' OR operation = ?) AND (? = 0 OR id = ?)"
         columns = "id, pair, operation, at, version, facts, decision"
-        rows = self._rows(f"SELECT {columns} FROM decisions WHERE {only} ORDER BY id", pair, operation, operation)
+        rows = self._rows(
+            f"SELECT * FROM (SELECT {columns} FROM decisions WHERE {only} ORDER BY id DESC LIMIT ?) ORDER BY id",
+            pair, operation, operation, number, number, newest or -1,
+        )  # fmt: skip
         return [
             Decision(
                 int(number or 0), str(of), str(op), float(at or 0), str(by), json.loads(str(facts)), json.loads(str(so))
@@ -247,6 +285,13 @@ class Journal:
         """One more line of the history."""
         with self._writing() as db:
             db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (pair, self._now(), verb, json.dumps(what)))
+
+    def newest(self, pair: str, verb: str) -> Numbered | None:
+        """The newest line of a verb; None where there is none."""
+        query = "SELECT rowid, at, verb, what FROM events WHERE pair = ? AND verb = ? ORDER BY rowid DESC LIMIT 1"
+        for number, at, said, what in self._rows(query, pair, verb):
+            return Numbered(int(number or 0), Event(float(at or 0), str(said), json.loads(str(what))))
+        return None
 
     def events(self, pair: str, verb: str = "") -> list[Event]:
         """The lines of a pair, or those of one verb, oldest first."""

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from orchestrator.errors import TryAgain, UsageError
 from orchestrator.records import history
 from orchestrator.replication.report import PairStatus, Progress, Selection
+from orchestrator.web.decides import Decides
 from orchestrator.web.replicates import Replicates
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,9 @@ class Desk:
         health: Callable[[str], dict[str, Json]] = lambda _: {},
         travels: Travels | None = None,
         calendars: Mapping[str, Keeps] | None = None,
+        decides: Decides | None = None,
     ) -> None:
-        self._pairs, self._health, self._travels = pairs, health, travels
+        self._pairs, self._health, self._travels, self._decides = pairs, health, travels, decides
         self._calendars = calendars or {}
         self._note = note
         self._events = events
@@ -151,6 +153,16 @@ class Desk:
             "journey": self._journey,
             "op": self._op,
             "window": self._window,
+            "pause": lambda asked, _: self._deciding().pause(
+                self._name(asked), asked.seconds("seconds") or 0.0, asked.text("by"), asked.text("reason", "")
+            ),
+            "resume": lambda asked, _: self._deciding().resume(
+                self._name(asked), asked.text("by"), asked.text("reason", "")
+            ),
+            "acknowledge": lambda asked, _: self._deciding().acknowledge(
+                self._name(asked), asked.text("what"), asked.text("by"), asked.text("reason", "")
+            ),
+            "explain": lambda asked, _: self._deciding().explain(self._name(asked)),
             "subscribe": self._subscribe,
         }
 
@@ -163,7 +175,7 @@ class Desk:
             raise UsageError(
                 f"The daemon knows no verb {verb[:40]!r}.", remedy="Use the same version for both, or see `--help`."
             )
-        if verb not in ("status", "subscribe") and (verb, request.text("what", "")) != ("window", "list"):
+        if verb not in ("status", "subscribe", "explain") and (verb, request.text("what", "")) != ("window", "list"):
             self._keep(verb, request, caller)
         return work(request, outlet)
 
@@ -262,6 +274,11 @@ class Desk:
         if self._travels is None:
             raise UsageError("No journeys are begun here.", remedy="Ask the daemon that attends to the pair.")
         return self._travels
+
+    def _deciding(self) -> Decides:
+        if self._decides is None:
+            raise UsageError("Nothing is decided here.", remedy="Ask the daemon that attends to the pair.")
+        return self._decides
 
     def _retry(self, request: Request, outlet: Outlet) -> Json:
         self._one(request).poke()

@@ -26,6 +26,8 @@ from orchestrator.readiness.checks import Readied
 from orchestrator.replication.lateness import is_late
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.telemetry import METRICS
+from orchestrator.web import decides
+from orchestrator.web.decides import Standing
 from orchestrator.web.vitals import of_health, of_readiness
 
 Told = tuple[list[PairStatus], Mapping[str, int], Mapping[str, int]]
@@ -45,10 +47,11 @@ class Metrics:
         told: Callable[[], Told],
         healths: Callable[[], Sequence[PairHealth]] = tuple,
         readied: Callable[[], Sequence[Readied]] = tuple,
+        decided: Callable[[], Sequence[Standing]] = tuple,
     ) -> None:
         host, _, port = address.rpartition(":")
         registry = CollectorRegistry()
-        registry.register(Statuses(told, healths, readied))
+        registry.register(Statuses(told, healths, readied, decided))
         try:
             server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)
         except (OSError, ValueError) as error:
@@ -77,8 +80,9 @@ class Statuses(Collector):
         told: Callable[[], Told],
         healths: Callable[[], Sequence[PairHealth]],
         readied: Callable[[], Sequence[Readied]],
+        decided: Callable[[], Sequence[Standing]] = tuple,
     ) -> None:
-        self._told, self._healths, self._readied = told, healths, readied
+        self._told, self._healths, self._readied, self._decided = told, healths, readied, decided
 
     def describe(self) -> Iterable[Metric]:
         """No samples at registration: the daemon may still be starting."""
@@ -89,7 +93,10 @@ class Statuses(Collector):
         for name, metric in METRICS.items():
             family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             families[name] = family(name, metric.meaning, labels=metric.labels)
-        found = (samples(*self._told()), of_health(self._healths()), of_readiness(self._readied()))
+        found = (
+            samples(*self._told()), of_health(self._healths()), of_readiness(self._readied()),
+            decides.samples(self._decided()),
+        )  # fmt: skip
         for name, labels, value in chain.from_iterable(found):
             families[name].add_metric(labels, value)
         yield from families.values()

@@ -20,6 +20,7 @@ from orchestrator.health.verdict import Analysis, Level, Remedy, Verdict
 from tests.unit.failover.told import NOW, READY, RED, dead, moved, pair
 
 EPOCH = 4
+COOLDOWN = 3600.0
 PLACES = st.sampled_from(["primary", "mirror"])
 VERDICTS = st.builds(
     Verdict,
@@ -212,7 +213,7 @@ class Pair(RuleBasedStateMachine):
         assert replay(as_json(seen)) == found
         if found.playbook:
             assert self.operation is None or not self.operation.running
-            assert found.by != AUTOMATIC or not self.promoted or self.now - self.promoted >= objections.COOLDOWN
+            assert found.by != AUTOMATIC or not self.promoted or self.now - self.promoted >= COOLDOWN
             self.operation = Operation("op", found.playbook)
         self.state = found.state
         return found
@@ -253,7 +254,7 @@ class Pair(RuleBasedStateMachine):
         self.operation = replace(self.operation, state=state, unproven=unproven, ended=self.now)
         if end == "done" and self.operation.journey in ("failover", "promote_older"):
             self.promoted = self.now
-            self.flags = replace(self.flags, cooldown_until=self.now + objections.COOLDOWN)
+            self.flags = replace(self.flags, cooldown_until=self.now + COOLDOWN)
 
     @rule(facts=FACTS)
     def an_operator_could_get_out(self, facts: Facts) -> None:

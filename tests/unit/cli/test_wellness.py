@@ -33,13 +33,26 @@ def told(**changes: Any) -> str:
 def test_the_worst_comes_with_its_reason_and_what_each_observer_saw() -> None:
     lines = told().split("\n")
     assert lines[0].startswith("mail1 (primary, active) is DOWN, down, since ")
-    assert "(5 min): the host lives, its services don't. | imap from controller: refused 12 times; It would" in lines[0]
-    assert lines[0].endswith("It would restart dovecot, but this version only tells.")
+    assert "(5 min): the host lives, its services don't. | imap from controller: refused 12 times; The" in lines[0]
+    assert lines[0].endswith("The remedy: restart dovecot.")
     assert lines[1].startswith("mail2 (mirror, passive) is HEALTHY, well, since ")
     assert lines[2] == ("imap on mail1, seen from controller: nothing listens there, 12 times in a row, 1 s ago. | ")
     assert "seen from witness: it says that it can't just now (421 4.3.2" in lines[3]
     assert lines[4].startswith("imap on mail1 wasn't seen well since the daemon began. | If it is well: say its port")
     assert len(lines) == 5, "what is well isn't in the way"
+
+
+@pytest.mark.issue("5.5 status shows the pair's state, why, and what one may do")
+def test_the_state_comes_with_its_reason_what_is_held_back_and_what_one_may_do() -> None:
+    pair = {
+        "pair": "org", "state": "DOWN", "why": "It is down still.", "may": ["failover", "pause"],
+        "decision": {"held_back": ["Paused by anna."], "paused_until": NOW, "cooldown_until": 4e9},
+    }  # fmt: skip
+    lines = [" | ".join(line) for line in wellness.decided(pair)]
+    assert lines[0].startswith("DOWN: It is down still. Not done unasked: Paused by anna. | You may: failover, pause.")
+    assert "mailmirror resume org" in lines[1] and "mailmirror ack org cooldown" in lines[2]
+    plain = {**pair, "state": "PROTECTED", "may": [], "decision": {}}
+    assert list(wellness.decided(plain)) == [("PROTECTED: It is down still.", "")]
 
 
 def test_who_doesnt_look_and_what_is_missing_is_said() -> None:

@@ -68,8 +68,8 @@ def test_status_says_what_waits_and_what_to_type() -> None:
     level = PassiveStatus("mail2", "mirror", connected=True, pending=2, lag_seconds=0.5, waiting=[held])
     told = words.status(stands(level, link=Link.LIVE, active="mail1", missing_accounts=["it's gone"]))
     head, row, _, *notes = told.splitlines()
-    assert head.split()[:2] == ["PAIR", "STATE"]
-    assert row.split()[:7] == ["org", "live", "mail1", "mail2", "mirror", "0.50", "s"]
+    assert head.split()[:3] == ["PAIR", "STATE", "LINK"]
+    assert row.split()[:8] == ["org", "-", "live", "mail1", "mail2", "mirror", "0.50", "s"]
     assert "300 deletions of jane held back" in notes[0]
     assert notes[1].strip() == (
         "The mail is still on mail2. If its deletion is meant: mailmirror ack org w-17 --accept-loss"

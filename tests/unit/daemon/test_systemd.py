@@ -151,5 +151,11 @@ def test_each_worker_of_a_daemon_gives_signs(tmp_path: Path) -> None:
         Site("org"), Inventory(described.path, {"org": replace(plain, hosts=hosts, services={"imap": "dovecot"})})
     ) as it:
         first = {sign.worker: sign.at for sign in it.daemon._signs()}
-        assert set(first) == {"the thread of org", "the readiness of org", "the health of org", "the timer"}
+        assert set(first) == {
+            "the thread of org",
+            "the readiness of org",
+            "the health of org",
+            "the decisions of org",
+            "the timer",
+        }
         until(lambda: all(s.at > first[s.worker] for s in it.daemon._signs() if s.worker == "the health of org"))

@@ -132,7 +132,7 @@ def test_ansibles_word_for_a_python_that_is_searched_means_python3(written: str,
 def test_what_this_version_does_not_use_is_named() -> None:
     text = with_vars("mm_mode: observe", "mm_lease: {}") + "        wit: {mm_place: witness}\n"
     text += "        vault: {mm_place: archive}\n"
-    assert read(text).inventory.not_used == ("pair: host vault (archive)", "pair: mm_mode")
+    assert read(text).inventory.not_used == ("pair: host vault (archive)",)
     lone = text.replace("mm_lease: {}", "mm_audit: 1h")
     assert "pair: host wit (witness)" in read(lone).inventory.not_used
     looks = lone.replace("mm_mode: observe", "mm_services: {imap: dovecot}")

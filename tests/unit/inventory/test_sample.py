@@ -52,8 +52,8 @@ def test_the_defaults_in_words_are_the_defaults_in_effect() -> None:
     bare = read_text(SMALL).inventory.pairs["pair"]
     pair_keys = [f"        {key}: {DEFAULTS[key]}\n" for key in DEFAULTS if key in PairVars.model_fields]
     said = read_text(SMALL.replace("      hosts:\n", "".join(pair_keys) + "      hosts:\n")).inventory.pairs["pair"]
-    assert said.not_used == ("mm_mode",)
-    for name in ("hosts", "rpo", "mode", "owner", "undelete", "delete_budget", "watch", "audit", "verify"):
+    assert said.not_used == ()
+    for name in ("hosts", "rpo", "mode", "cooldown", "owner", "undelete", "delete_budget", "watch", "audit", "verify"):
         assert getattr(said, name) == getattr(bare, name), name
 
 

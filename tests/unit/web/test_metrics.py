@@ -9,10 +9,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.errors import UsageError
+from orchestrator.failover.states import State
 from orchestrator.health.report import Glance, Letter, ObserverHealth, PairHealth, PlaceHealth, Vitals
 from orchestrator.readiness.checks import Readied, checks
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally, Waiting
 from orchestrator.telemetry import METRICS
+from orchestrator.web import decides
+from orchestrator.web.decides import Standing
 from orchestrator.web.metrics import Metrics, Told, samples
 from orchestrator.web.vitals import of_health, of_readiness
 from tests.unit.readiness.site import AWAY, WIT, at, well
@@ -133,8 +136,20 @@ def test_readiness_is_in_the_metrics_by_check_and_nothing_before_the_first_look(
     assert ("mailmirror_failover_ready", ("org", "archive")) not in made, "no failover waits for it"
 
 
+STANDINGS = [Standing("org", State.DOWN, 100.0, 2, paused=True, cooldown=False)]
+
+
+@pytest.mark.issue("5.5 metrics: the state by pair, suppressed, paused")
+def test_one_state_is_1_and_what_is_held_back_is_counted() -> None:
+    made = {(name, labels): value for name, labels, value in decides.samples(STANDINGS)}
+    states = {labels[1]: value for (name, labels), value in made.items() if name == "mailmirror_state"}
+    assert [state for state, value in states.items() if value] == ["DOWN"] and len(states) == len(State)
+    assert made["mailmirror_decisions_suppressed_total", ("org",)] == 2
+    assert made["mailmirror_paused", ("org",)] and not made["mailmirror_cooldown", ("org",)]
+
+
 def test_every_sample_is_of_a_listed_metric_with_its_labels_and_every_metric_has_one() -> None:
-    made = [*samples(*stand()), *of_health(healths()), *of_readiness([readied()])]
+    made = [*samples(*stand()), *of_health(healths()), *of_readiness([readied()]), *decides.samples(STANDINGS)]
     assert {name for name, _, _ in made} == METRICS.keys()
     assert all(len(labels) == len(METRICS[name].labels) for name, labels, _ in made)
 

@@ -1,0 +1,193 @@
+"""Who decides, on real hosts: the state follows what happens to the primary, and nothing moves that may not.
+
+mm_mode is observe at first: what would be done is told, kept, and can be decided again. Then it is auto, and is done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.failover import playbook
+from orchestrator.failover.steps import MAKERS
+from tests.lab import plan, product
+from tests.lab.files import File
+from tests.lab.following import is_live
+from tests.lab.guarded import CONNECT, INVENTORY, NAMES, guarded_site, serves, status
+from tests.lab.site import Site
+from tests.lab.waiting import until
+from tests.support import require
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
+
+
+def lay(site: Site, **variables: Any) -> None:
+    """These variables in the inventory, and a daemon that has read it."""
+    described = yaml.safe_load(site.mirror.path(INVENTORY).read_text())
+    described["mailmirror"]["vars"] |= variables
+    site.mirror.lay({INVENTORY: yaml.safe_dump(described, sort_keys=False)})
+    site.mirror.systemctl("restart", product.UNIT)
+    until(lambda: is_live(site), within=30, what="it follows live")
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A pair with guards, a witness and a canary; the daemon on the mirror decides, and only tells."""
+    require.hosts()
+    with guarded_site() as site:
+        canary = site.users[-1]
+        site.mirror.lay({"/etc/mailmirror/canary": File(canary.password, 0o600)})
+        lay(
+            site,
+            mm_mode="observe",
+            mm_canary={"address": canary.address, "password": {"file": "/etc/mailmirror/canary"}, "every": "5s"},
+            mm_references=[f"{plan.SEATS['nameserver'].address}:53", f"{plan.SEATS['client'].address}:9"],
+        )
+        yield site
+
+
+def pair(site: Site) -> dict[str, Any]:
+    [told] = json.loads(site.mirror.run("mailmirror status --format json"))["pairs"]
+    return dict(told)
+
+
+def become(site: Site, state: str, within: float = 40.0) -> dict[str, Any]:
+    """Waits until the pair is in that state; what is told of it."""
+
+    def told() -> dict[str, Any] | None:
+        found = pair(site)
+        return found if found["state"] == state else None
+
+    try:
+        found = until(told, within=within, every=0.2)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{site.mirror.run('mailmirror status; mailmirror explain')}") from error
+    assert found is not None
+    return found
+
+
+def decisions(site: Site) -> list[dict[str, Any]]:
+    return list(json.loads(site.mirror.run("mailmirror history --decisions --format json")))
+
+
+def shell(site: Site, *words: str) -> str:
+    return site.mirror.run(["mailmirror", *words])
+
+
+@pytest.mark.issue("5.1 the daemon decides: a healthy guarded site becomes PROTECTED, or says why not")
+def test_a_healthy_site_becomes_protected_and_before_that_says_why_not(site: Site) -> None:
+    shell(site, "verify")
+    found = become(site, "PROTECTED", within=100)
+    assert found["readiness"]["ready"] and "switchover" in found["may"]
+    print(shell(site, "status"), shell(site, "explain"))
+    assert f"Epoch {status(site.primary)['epoch']}, the primary is active." in shell(site, "explain")
+    exposed = [each for each in decisions(site) if each["state"] == "EXPOSED"]
+    assert any("Its readiness wasn't looked at lately." in each["why"] for each in exposed), exposed
+    url = f"http://127.0.0.1:{plan.METRICS}/metrics"
+    ask = f"import urllib.request as u; print(u.urlopen({url!r}).read().decode())"
+    assert f'mailmirror_state{{pair="{product.PAIR}",state="PROTECTED"}} 1.0' in site.mirror.run(["python3", "-c", ask])
+
+
+@pytest.mark.issue("5.5 mm_mode: observe only tells, confirm asks")
+def test_a_primary_that_freezes_is_suspected_then_down_and_observe_moves_nobody(site: Site) -> None:
+    become(site, "PROTECTED")
+    epoch = status(site.witness)["epoch"]
+    site.primary.freeze()
+    try:
+        suspected = become(site, "SUSPECT", within=20)
+        assert suspected["may"] and "failover" in suspected["may"]
+        become(site, "DOWN", within=30)
+        until(lambda: pair(site)["decision"]["would"] == "failover", within=20, what="it would fail over")
+        found = pair(site)
+        print(shell(site, "status"), shell(site, "explain"))
+        assert "mm_mode is observe." in found["decision"]["held_back"]
+        assert "Would fail over." in shell(site, "explain")
+        log = site.mirror.journal(product.UNIT)
+        assert "Doesn't fail over unasked: mm_mode is observe." in log
+        [last] = [each for each in decisions(site) if each["would"] == "failover"][-1:]
+        assert last["does"] == "would fail over" and any("is DOWN" in each for each in last["evidence"])
+        assert f"Decision {last['number']} " in shell(site, "replay", str(last["number"]))
+        site.mirror.systemctl("restart", product.UNIT)
+        become(site, "DOWN", within=40)
+    finally:
+        site.primary.thaw()
+    become(site, "PROTECTED", within=120)
+    assert status(site.witness)["epoch"] == epoch and serves(site), "nothing has moved"
+
+
+@pytest.mark.issue("5.5 a lease with pause gives the holder an open-ended grant first")
+def test_a_pause_lets_the_active_serve_without_an_end_and_its_end_takes_that_back(site: Site) -> None:
+    shell(site, "pause", "--for", "10m", "--reason", "new switch")
+    until(lambda: status(site.primary)["left"] is None, within=20, what="a grant without an end")
+    assert "mailmirror pause: by root, new switch" in status(site.witness)["granted"]["leaving"]
+    assert "Paused until" in shell(site, "status")
+    shell(site, "resume")
+    until(lambda: status(site.primary)["armed"] and status(site.witness)["armed"], within=40, what="armed again")
+    assert site.mirror.attempt(["mailmirror", "resume"]).returncode == 3
+
+
+def by_address(site: Site) -> bool:
+    """Whether IMAP greets the client at the address that moves."""
+    words = ["python3", "-c", CONNECT, plan.SERVICE_ADDRESS, str(plan.PORTS["imap"])]
+    return site.client.attempt(words).returncode == 0
+
+
+@pytest.mark.issue("5.1 services that fail are restarted first, by the agent, where mm_restart says so")
+def test_a_service_that_ends_is_restarted_and_nobody_is_moved(site: Site) -> None:
+    lay(site, mm_mode="auto", mm_restart={"services": ["imap"]})
+    become(site, "PROTECTED", within=60)
+    epoch = status(site.witness)["epoch"]
+    site.primary.systemctl("stop", "dovecot.socket", "dovecot.service")
+    until(lambda: not serves(site), within=10, what="it doesn't answer")
+    until(lambda: serves(site), within=40, what="it serves again")
+    become(site, "PROTECTED", within=60)
+    print(shell(site, "history", "--decisions"))
+    assert any(each["restart"] and each["by"] == "automatic" for each in decisions(site))
+    assert "The restart is done" in site.mirror.journal(product.UNIT)
+    assert status(site.witness)["epoch"] == epoch and not json.loads(shell(site, "history", "--format", "json"))
+
+
+FAILOVER = set(playbook.load("failover").verbs()) <= set(MAKERS)
+
+
+@pytest.mark.skipif(not FAILOVER, reason="no step does what the failover's playbook says yet")
+@pytest.mark.issue("5.1 a power cut leads to a failover without any order, served within 20 s")
+def test_a_power_cut_moves_the_users_without_any_order(site: Site) -> None:
+    become(site, "PROTECTED", within=60)
+    assert by_address(site)
+    cut = time.monotonic()
+    site.primary.power_cut()
+    until(lambda: not by_address(site), within=5, every=0.2, what="nobody answers")
+    try:
+        until(lambda: by_address(site), within=40, every=0.2, what="the mirror answers")
+    finally:
+        print(site.mirror.run("mailmirror status; mailmirror explain; mailmirror history --decisions"))
+        print(site.mirror.journal(product.UNIT)[-6000:])
+    took = time.monotonic() - cut
+    [operation] = json.loads(shell(site, "history", "--format", "json"))
+    print(f"from the cut to service {took:.1f} s\n", shell(site, "explain", operation["operation"]))
+    assert status(site.mirror)["role"] == "active" and (operation["journey"], operation["by"]) == (
+        "failover", "automatic"
+    )  # fmt: skip
+    assert took <= 20, f"{took:.1f} s"
+    assert "comes out the same" in shell(site, "replay", operation["operation"])
+
+
+@pytest.mark.skipif(not FAILOVER, reason="no step does what the failover's playbook says yet")
+@pytest.mark.issue("5.4 a flapping host doesn't ping-pong (cooldown); failback is never automatic")
+def test_the_primary_that_returns_isnt_failed_back_to(site: Site) -> None:
+    alone = become(site, "ALONE", within=60)
+    assert alone["decision"]["cooldown_until"] and alone["active"] == NAMES["mirror"]
+    site.primary.boot()
+    until(lambda: status(site.primary)["role"] == "passive", within=40, what="it knows that it isn't active")
+    until(lambda: "rejoin" in pair(site)["may"], within=30, what="it is seen as the older one")
+    found = become(site, "ALONE")
+    assert "failover" not in found["may"] and by_address(site) and serves(site, site.mirror)
+    assert len(json.loads(shell(site, "history", "--format", "json"))) == 1
+    assert site.mirror.attempt(["mailmirror", "ack", product.PAIR, "cooldown", "--yes"]).returncode == 0
+    until(lambda: not pair(site)["decision"]["cooldown_until"], within=10, what="the cooldown has ended")
