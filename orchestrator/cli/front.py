@@ -38,6 +38,7 @@ VERBS = {
     "uidlist": "Check a dovecot-uidlist.",
     "plan": "The steps of a journey, and what is there now of each.",
     "switchover": "Move the users to the passive place, by plan; nothing is lost.",
+    "failover": "Have the passive place take over from an active one that is lost.",
     "failback": "Move the users back to the primary.",
     "history": "The journeys of each pair, and how they ended.",
     "op": "Resume, roll back or abort an operation that hasn't ended.",
