@@ -9,7 +9,7 @@ Invariant: never a guess. Who can't be asked, or doesn't agree, is a refusal wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +46,14 @@ def by_markers(world: World, pair: Pair) -> Standing:
 
 
 def by_registers(world: World, pair: Pair) -> Standing:
-    """By the guards, the active's only where it answers. Raises Refused."""
-    told = {place: _word(world, place) for place in (WITNESS, *reversed(PLACES)) if world.has(place)}
+    """By the guards. The active's isn't waited for where witness and passive place agree: no later epoch can have begun
+    without both of them. Raises Refused.
+    """
+    told: dict[str, Mapping[str, Any] | str] = {}
+    for place in _in_turn(world):
+        told[place] = _word(world, place)
+        if _agreed(told):
+            break
     words = {place: word for place, word in told.items() if isinstance(word, Mapping)}
     epoch = max((int(word["epoch"]) for word in words.values()), default=0)
     named = {str(word["active"]) for word in words.values() if int(word["epoch"]) == epoch}
@@ -64,6 +70,23 @@ def by_registers(world: World, pair: Pair) -> Standing:
     for root in world.stores(found.passive):
         _of_the_epoch(world, found, root)
     return found
+
+
+def _in_turn(world: World) -> Iterator[str]:
+    """The witness first, then the place that is passive by its word."""
+    if world.has(WITNESS):
+        yield WITNESS
+    yield MIRROR  # mostly that is the one
+    yield PRIMARY
+
+
+def _agreed(told: Mapping[str, Mapping[str, Any] | str]) -> bool:
+    """Whether witness and passive place have said the same."""
+    witness = told.get(WITNESS)
+    if not isinstance(witness, Mapping):
+        return False
+    passive = told.get(_other(str(witness["active"])))
+    return isinstance(passive, Mapping) and all(passive[each] == witness[each] for each in ("epoch", "active"))
 
 
 def _word(world: World, place: str) -> Mapping[str, Any] | str:

@@ -13,7 +13,9 @@ from random import Random
 
 from orchestrator.agent.lease import NEVER
 from orchestrator.agent.marker import ACTIVE, PASSIVE, Marker
+from orchestrator.errors import Refused
 from orchestrator.failover.playbook import Playbook
+from orchestrator.replication import roles
 from orchestrator.simulate.agents import Agent
 from orchestrator.simulate.clockwork import Clockwork
 from orchestrator.simulate.guards import PAIR, PLACES, TTL, Guard, settings
@@ -119,10 +121,10 @@ class Site:
     def _copying(self) -> None:
         """Replication goes on beside, as in a daemon, from who is marked as the active."""
         self.clockwork.after(0.7, self._copying)
-        actives = [place for place in MAIL if self.hosts[place].store.marker.role == ACTIVE]
-        if len(actives) != 1 or not self.copies:
+        active = self._followed() if self.copies else None
+        if active is None:
             return
-        source = self.hosts[actives[0]]
+        source = self.hosts[active]
         sink = self.hosts[MAIL[1 - MAIL.index(source.place)]]
         links = [(self.desk, sink.place), (source.place, self.desk), (self.desk, source.place)]
         up = source.up and sink.up and not source.frozen and not sink.frozen
@@ -142,6 +144,16 @@ class Site:
                 self.clockwork.after(0.05, lambda: sink.store.sync() if sink.up else None)
 
         self.network.stream(self.desk, sink.place, arrives)
+
+    def _followed(self) -> str | None:
+        """Who is copied from, as the markers say; None where they don't let anybody be."""
+        claims = [roles.claim(place, self.hosts[place].store.marker.head()) for place in MAIL]
+        try:
+            found = roles.active_of(PAIR, [claims])
+            roles.demand_present(PAIR, [claims])
+        except Refused:
+            return None
+        return found
 
     # ---- what befalls hosts ------------------------------------------------------------------------------------------
 

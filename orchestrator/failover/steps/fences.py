@@ -123,8 +123,7 @@ class Fenced(Guarded):
 
     def _has_run_out(self, told: Head) -> Found:
         """One that is in the next epoch went there by a proof of its own."""
-        granted = told["granted"]
-        over = granted["refuses"] and not granted["without_end"] and told["run_out"] == 0
+        over = _ends(told).state is DONE and told["run_out"] == 0
         gone_on = told["epoch"] == self.voyage.leads and told["active"] == self.voyage.passive
         state = DONE if gone_on or (over and told["epoch"] == self.voyage.leaves) else NOT_DONE
         return Found(state, f"it may serve for another {told['run_out']} s")
@@ -246,8 +245,10 @@ class Fence(Fenced):
 
 
 def _ends(told: Head) -> Found:
+    """Whether what was granted ends in time: nothing more is granted, and the active's kernel enforces it."""
     granted = told["granted"]
-    return Found(DONE if granted["refuses"] and not granted["without_end"] else NOT_DONE, "it ends")
+    endless = granted["without_end"] or granted.get("weak", False)
+    return Found(DONE if granted["refuses"] and not endless else NOT_DONE, "it ends")
 
 
 @dataclass(frozen=True)

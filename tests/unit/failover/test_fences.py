@@ -12,6 +12,8 @@ from orchestrator.agent.register import Register
 from orchestrator.failover import course
 from orchestrator.failover.course import Standing
 from orchestrator.failover.playbook import SHIPPED, load
+from orchestrator.failover.step import DONE, NOT_DONE
+from orchestrator.failover.steps import fences
 
 PROOF = "the primary is off, by its device"
 
@@ -43,3 +45,10 @@ def test_a_point_that_was_withdrawn_and_not_settled_leaves_the_way_forward_open(
     assert not course.may_go_forward(lines, {**known, point: known[point]._replace(closed=True)})
     before = known[point - 1]._replace(touched=True)
     assert not course.may_go_forward(lines, {**known, point - 1: before})
+
+
+def test_a_lease_without_an_end_or_without_a_gate_in_the_kernel_proves_nothing() -> None:
+    granted = {"refuses": True, "without_end": False, "weak": False}
+    assert fences._ends({"granted": granted}).state is DONE
+    for change in ({"refuses": False}, {"without_end": True}, {"weak": True}):
+        assert fences._ends({"granted": {**granted, **change}}).state is NOT_DONE

@@ -79,10 +79,10 @@ def test_the_active_needs_not_answer(pair: Pair) -> None:
         ({"primary": None, "mirror": None, "witness": (3, "primary")}, ("passive", 3), "mirror.* doesn't answer"),
         ({"primary": (3, "primary"), "mirror": None, "witness": (3, "primary")}, ("passive", 3), "doesn't answer"),
         ({"primary": None, "mirror": (3, "primary"), "witness": (3, "mirror")}, ("passive", 3), "disagree"),
-        ({"primary": (4, "mirror"), "mirror": (3, "primary"), "witness": (3, "primary")}, ("passive", 3), "epoch 3"),
+        ({"primary": (4, "mirror"), "mirror": (3, "primary"), "witness": (4, "mirror")}, ("active", 3), "in epoch 3"),
         ({"primary": None, "mirror": (2, "primary"), "witness": (3, "primary")}, ("passive", 2), "half done"),
-        ({"primary": None, "mirror": (3, "primary"), "witness": (3, "primary")}, ("passive", 2), "passive in epoch 2"),
-        ({"primary": None, "mirror": (3, "primary"), "witness": (3, "primary")}, ("active", 3), "active in epoch 3"),
+        ({"primary": None, "mirror": (3, "primary"), "witness": (3, "primary")}, ("passive", 2), "in epoch 2"),
+        ({"primary": None, "mirror": (3, "primary"), "witness": (3, "primary")}, ("active", 3), "in epoch 3"),
     ],
 )
 def test_without_those_who_would_have_to_know_nobody_is_named(
