@@ -239,12 +239,15 @@ class Life:
         self._instant("before it cuts the power")
         self.pause(min(within, 1.0))
         self.site.power_cut(place)
+        self.site.counts_as_off(place)
         self._instant("after it cut the power")
         return f"the {place} is off, by its device"
 
     def attested(self, place: str, epoch: int) -> str:
-        off = self.site.states and not self.site.hosts[place].up
-        return f"an operator states that the {place} is off" if off else ""
+        if not self.site.states or self.site.hosts[place].up:
+            return ""
+        self.site.counts_as_off(place)
+        return f"an operator states that the {place} is off"
 
     def unready(self, journey: str) -> Sequence[str]:
         return [] if self.lag() is not None else ["copying: how much the passive place lacks isn't known"]

@@ -90,7 +90,8 @@ class Run:
     def outcome(self) -> Outcome:
         broken = ""
         with contextlib.redirect_stderr(_Told(self.say)):
-            self.site = Site(self.dice, self.clock, say=self.say, desk=self.at, playbooks=playbooks())
+            witness = self.dice.random() < 0.8
+            self.site = Site(self.dice, self.clock, say=self.say, desk=self.at, playbooks=playbooks(), witness=witness)
             self.site.device, self.site.states = self.dice.random() < 0.3, self.dice.random() < 0.2
             try:
                 self._through()
@@ -125,7 +126,7 @@ class Run:
         self._until(mended + PATIENCE, lambda: self._over())
         if not self._over():
             raise Broken("G6: the operation hasn't ended, and isn't stuck")
-        self._until(clock.now + AFTER, lambda: False)
+        self._until(max(clock.now, *self.site.off_until.values(), 0.0) + AFTER, lambda: False)
         self._judge()
 
     def _until(self, until: float, over: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""A pair with a witness, its clients and its network, in virtual time; nothing has gone wrong yet.
+"""A pair, mostly with a witness, its clients and its network, in virtual time; nothing has gone wrong yet.
 
 Clients hand letters in at either mail host, whoever answers; Postfix delivers them where it may, or passes them on to
 the active place where it only queues.
@@ -15,6 +15,7 @@ from orchestrator.agent.lease import NEVER
 from orchestrator.agent.marker import ACTIVE, PASSIVE, Marker
 from orchestrator.errors import Refused
 from orchestrator.failover.playbook import Playbook
+from orchestrator.fencing.proof import OFF_FOR
 from orchestrator.replication import roles
 from orchestrator.simulate.agents import Agent
 from orchestrator.simulate.clockwork import Clockwork
@@ -32,6 +33,7 @@ class Site:
     """`active` and `passive` as they are when the journey begins. `device`: a fence device works; `states`: an operator
     states what is so, that a host is off. `cutting`: the operations that count on a cut;
     where there are `rivals` none is watched, for the other controller's thread may write between two of their acts.
+    Without a `witness` there is no lease: then a host that was proven or stated to be off stays off for a minute.
     """
 
     dice: Random
@@ -47,6 +49,7 @@ class Site:
     copies: bool = True
     cutting: set[str] = field(default_factory=set)
     rivals: bool = False
+    witness: bool = True
     playbooks: dict[str, Playbook] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,10 +57,12 @@ class Site:
         self.hosts: dict[str, Host] = {}
         self.guards: dict[str, Guard] = {}
         self.agents: dict[str, Agent] = {}
-        self.settings = {place: settings(place, PLACES, TTL) for place in PLACES}
+        places, ttl = (PLACES, TTL) if self.witness else (MAIL, 0.0)
+        self.settings = {place: settings(place, places, ttl) for place in places}
+        self.off_until: dict[str, float] = {}
         self._letters = 0
         self.passes = itertools.count(1)
-        for place in PLACES:
+        for place in places:
             role = ACTIVE if place == self.active else PASSIVE
             store = Store(Marker("store" * 6, PAIR, place, role, 1, 1, "", f"{place} 1"), self.laws)
             spool = Spool(place, self.laws)
@@ -163,8 +168,16 @@ class Site:
             self.guards[place].ends()
             self.hosts[place].power_cut()
 
+    def counts_as_off(self, place: str) -> None:
+        """Somebody relies on it from now on, for as long as such a word counts (`proof.OFF_FOR`)."""
+        if not self.witness:
+            self.off_until[place] = self.clockwork.now + OFF_FOR
+
     def boots(self, place: str) -> None:
-        if not self.hosts[place].up:
+        left = self.off_until.get(place, 0.0) - self.clockwork.now
+        if left > 0:
+            self.clockwork.after(left + 0.1, lambda: self.boots(place))
+        elif not self.hosts[place].up:
             self.say(f"{place}: it boots")
             self.hosts[place].boots()
             self.guard_starts(place)

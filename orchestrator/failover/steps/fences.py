@@ -34,6 +34,8 @@ SPARE = 5.0
 """Seconds of its quiet that have to be left where somebody relies on it."""
 AGAIN = 0.3
 """Seconds between two looks whether it is fenced by now."""
+ROUND = 5.0
+"""Seconds of waiting in one act: then whoever ordered the journey may have another word."""
 STOPS = 8.0
 """Seconds for an active that answers to stop its services; whatever becomes of it, the lease runs out beside."""
 
@@ -141,17 +143,20 @@ class Fenced(Guarded):
 
     def _stopped(self) -> Proven | None:
         """Its guard has given up, or keeps it quiet for us, and nothing that writes is left, as its host says now."""
-        passive = self.look(self.voyage.active, self._is_passive)
+        try:
+            told = self.told(self.voyage.active)
+        except (HostError, StillRunning):
+            return None
+        passive = self._is_passive(told)
         if passive.state is DONE:
             return Proven(SERVICES, passive.said)
-        yields = self._yields()
+        yields = self._yields(told)
         if yields.state is not DONE:
             return None
         stopped = Stop(self.voyage).probe()
         if stopped.state is not DONE:
             return None
-        given_up = self.look(self.voyage.active, self._gave_up).state is DONE
-        return Proven(SERVICES, f"{yields.said}, and {stopped.said}", given_up)
+        return Proven(SERVICES, f"{yields.said}, and {stopped.said}", self._gave_up(told).state is DONE)
 
     def _gave_up(self, told: Head) -> Found:
         ours = told["active"] == self.voyage.active
@@ -170,10 +175,10 @@ class Fenced(Guarded):
         ours = quiet is not None and quiet["operation"] == self.quiet and quiet["left"] >= SPARE
         return Found(DONE if ours and told["hands"]["done"] else NOT_DONE, f"the {self.voyage.active} is kept quiet")
 
-    def _yields(self) -> Found:
+    def _yields(self, told: Head) -> Found:
         """Whether the old active, by its guard's word, gave up or is quiet for this operation."""
-        gave_up = self.look(self.voyage.active, self._gave_up)
-        return gave_up if gave_up.state is not NOT_DONE else self.look(self.voyage.active, self._is_quiet)
+        gave_up = self._gave_up(told)
+        return gave_up if gave_up.state is DONE else self._is_quiet(told)
 
     def note(self, proven: Proven) -> None:
         """Keep it for the steps that follow. A device's word keeps the time at which it was read."""
@@ -196,7 +201,7 @@ class Fence(Fenced):
     """
 
     def probe(self) -> Found:
-        found = self.proven()
+        found = self.proven(asking=not self._away)
         if found is None:
             return Found(NOT_DONE, f"nothing proves yet that the {self.voyage.active} can't serve")
         self.note(found)
@@ -205,11 +210,14 @@ class Fence(Fenced):
     verify = probe
 
     def act(self) -> None:
-        half = self.voyage.left / 2
+        half = self._half()
         self.voyage.world.copying.let_go()
-        answers = self._silence()
+        answers = not self._away and self._silence()
+        ends = self.voyage.clock.now() + ROUND
         while self.proven(asking=answers) is None:
-            hope = self._runs_out() or (answers and self._yields().state is DONE)
+            hope = self._runs_out() or (answers and self.look(self.voyage.active, self._yields).state is DONE)
+            if self.voyage.clock.now() >= ends:
+                return
             if not hope or self.voyage.left < half:
                 self.cut_off()
                 return
@@ -217,6 +225,18 @@ class Fence(Fenced):
 
     def undo(self) -> None:
         raise Refused("A fence isn't undone: who gave up, or is off, stays so.", remedy="Bring it home by a rejoin.")
+
+    def _half(self) -> float:
+        """Seconds that are left when half of the step's time is gone."""
+        known = self.voyage.notes.get("half")
+        if not isinstance(known, float):
+            self.voyage.notes.put("half", known := self.voyage.left / 2)
+        return known
+
+    @property
+    def _away(self) -> bool:
+        """Whether the old active was asked in vain, and there is a lease to wait for instead."""
+        return self.voyage.world.leased() and bool(self.voyage.notes.get("away"))
 
     def _silence(self) -> bool:
         """Have the active stop by itself, where it answers; whether it did. What it doesn't do proves nothing."""
@@ -229,7 +249,7 @@ class Fence(Fenced):
             self.voyage.notes.put("not quiet", str(error))
             return True
         except (HostError, StillRunning) as error:
-            self.voyage.notes.put("not quiet", str(error))
+            self.voyage.notes.put("away", str(error))
             return False
         try:
             Stop(self.voyage).asked("stop", min(STOPS, self.voyage.left))
