@@ -210,6 +210,9 @@ def received(mind: Mind, message: Message, now: float, fresh: Fresh) -> Tuple[Mi
         mind = _reminded(mind, int(message.body.get("seen", 0)), now)
         said = mind.register
         body = {"leaving": bool(said.leaving), "announced": said.announced, "turn": said.turn, "ttl": mind.rules.ttl}
+        if message.standing.epoch > said.epoch:
+            # It may be a stranger's repetition; an answer to its own greeting can't be, and users may wait for it.
+            mind = replace(mind, next_round=NEVER)
         return mind, [Message(WELL, mind.rules.place, message.by, standing(mind), message.nonce, body)]
     if message.kind == ASK:
         return _asked(mind, message, now, fresh)

@@ -39,6 +39,7 @@ VERBS = {
     "uidlist": "Check a dovecot-uidlist.",
     "plan": "The steps of a journey, and what is there now of each.",
     "switchover": "Move the users to the passive place, by plan; nothing is lost.",
+    "failover": "Have the passive place take over from an active one that is lost.",
     "failback": "Move the users back to the primary.",
     "pause": "Do nothing unasked, for a while.",
     "resume": "End a pause.",

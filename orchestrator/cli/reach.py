@@ -39,7 +39,7 @@ from orchestrator.records.lock import Held, Lock
 from orchestrator.web import ask
 
 if TYPE_CHECKING:
-    from orchestrator.inventory.model import Inventory, Pair
+    from orchestrator.inventory.model import Host, Inventory, Pair
     from orchestrator.replication.report import Progress
     from orchestrator.web.replicates import Replicates
 
@@ -138,6 +138,17 @@ def keep_trouble(pair: Pair, verb: str, error: MailmirrorError) -> None:
     trouble = f"The last `{verb}` failed, {time.strftime('%Y-%m-%d %H:%M:%S')}: {' '.join(str(error).split())}"
     with _unless_full():
         snapshot.write_trouble(pair.state_dir, pair.name, never_seen(pair), trouble, error.remedy)
+
+
+def keep_roles(pair: Pair, active: Host, other: Host, epoch: int) -> None:
+    """Write into the snapshot who is active now; what was known of the other one as the active says nothing more."""
+    known = {**never_seen(pair), **(snapshot.read(pair.state_dir, pair.name) or {})}
+    if known["active"] != active.name:
+        report = importlib.import_module("orchestrator.replication.report")
+        passives = [asdict(report.PassiveStatus(other.name, other.place))]
+        with _unless_full():
+            roles = {"active": active.name, "epoch": epoch, "passives": passives}
+            snapshot.write(pair.state_dir, pair.name, {**known, **roles})
 
 
 def never_seen(pair: Pair) -> dict[str, Any]:

@@ -19,33 +19,48 @@ from orchestrator.records.lock import Held, Lock
 if TYPE_CHECKING:
     from orchestrator.inventory.model import Pair
 
-JOURNEYS = ("switchover", "failback")
+JOURNEYS = ("switchover", "failover", "failback")
 EXITS = {"done": 0, "rolled back": 1, "aborted": 1, "stuck": 7, "open": 7}
 
 
 def show_plan(front: Front, pair: Pair, journey: str) -> None:
     """Print each step with what is there now."""
+    told = plan(front, pair, journey)
+    click.echo(json.dumps(told, indent=2) if front.style == "json" else planned(pair, journey, told))
+
+
+def plan(front: Front, pair: Pair, journey: str) -> dict[str, Any]:
+    """Each step with what is there now, as JSON: looked at here or by the daemon."""
     try:
         with Lock(pair.state_dir, pair.name, "plan"):
-            told = _journeys().planned(_means(front, pair), journey)
+            told: dict[str, Any] = _journeys().planned(_means(front, pair), journey)
     except Held as held:
         told = reach.ask_daemon(pair, {"verb": "plan", "pair": pair.name, "journey": journey}, held)
-    if front.style == "json":
-        click.echo(json.dumps(told, indent=2))
-        return
-    click.echo(f"{pair.name}: {journey} from the {told['active']} to the {told['passive']}, epoch {told['epoch']}")
+    return told
+
+
+def planned(pair: Pair, journey: str, told: dict[str, Any]) -> str:
+    """The same as a table."""
+    head = f"{pair.name}: {journey} from the {told['active']} to the {told['passive']}, epoch {told['epoch']}\n"
     rows = [(str(step["number"]), step["verb"], step["now"], step["said"]) for step in told["steps"]]
-    click.echo(words.table(("STEP", "WHAT", "NOW", "SEEN"), [tuple(map(words.safe, row)) for row in rows]), nl=False)
+    table = words.table(("STEP", "WHAT", "NOW", "SEEN"), [tuple(map(words.safe, row)) for row in rows])
+    return (head + table).rstrip("\n")
 
 
 def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str) -> int:
-    """Carry it out, here or in the daemon; the exit code."""
+    """Ask, and carry it out; the exit code."""
     show_plan_on_stderr(pair, journey)
     reach.confirm(f"Begin the {journey} of {pair.name}?", yes)
+    return order(front, pair, journey, reason)
+
+
+def order(front: Front, pair: Pair, journey: str, reason: str) -> int:
+    """Carry it out, here or in the daemon; the exit code."""
     by = reach.by()
     try:
         with Lock(pair.state_dir, pair.name, journey):
             told = _journeys().told(_means(front, pair), journey, by=by, reason=reason, progress=_progress)
+            _keep(pair, told)
     except Held as held:
         asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason}
         told = reach.ask_daemon(pair, asked, held, _progress)
@@ -63,6 +78,14 @@ def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
         told = reach.ask_daemon(pair, asked, held, _progress)
     code = _ended(front, told)
     return 0 if (what, told["state"]) in (("abort", "aborted"), ("rollback", "rolled back")) else code
+
+
+def _keep(pair: Pair, told: dict[str, Any]) -> None:
+    """Where the roles have moved: `status` says so, though nothing was copied the other way yet."""
+    active = pair.at(told["active"])
+    if told["state"] == "done" and active is not None:
+        other = pair.mirror if active is pair.primary else pair.primary
+        reach.keep_roles(pair, active, other, told["epoch"])
 
 
 def _ended(front: Front, told: dict[str, Any]) -> int:

@@ -97,6 +97,7 @@ class Follower:
         self._pulse = Pulse(f"the thread of {pair.name}")
         self._away, self._halt = threading.Event(), Halt(self._pulse)  # it is paused by now; its session is to end
         self._paused = ""  # why
+        self._connecting = False  # then no store is held, and none will be before it has looked whether it is paused
         self._lock = threading.Lock()  # guards what follows
         self._orders: deque[Order[object]] = deque()
         self._session: Replicates | None = None
@@ -129,20 +130,21 @@ class Follower:
         with self._lock:
             self._paused = why
             self._halt.set()
+            if self._connecting:  # to a host that is away that may take long
+                self._away.set()
         self.poke()
         if not self._away.wait(timeout):
             self.resume()
             raise TryAgain(f"{self._pair.name} couldn't be paused within {timeout:g} s.", remedy="See its status.")
 
-    def resume(self, active: str = "", epoch: int = 0) -> None:
-        """Follow again, whomever the markers name; at once. `active` (a host's name) and `epoch`, where given, are how
-        it stands until they can be read: one host may be away.
+    def resume(self, roles: PairStatus | None = None) -> None:
+        """Follow again, whomever the markers name; at once. `roles`, where given, is how it stands until they can be
+        read (one host may be away): its `active` host, `epoch` and `passives`, of which nothing is known yet.
         """
         with self._lock:
             self._paused = ""
-            if active:
-                self._last = replace(self._last, active=active, epoch=epoch)
-                self._carried = replace(self._carried, active=active, epoch=epoch)
+            if roles is not None and roles.active != self._last.active:
+                self._last, self._carried = _with_roles(self._last, roles), _with_roles(self._carried, roles)
             if not self._stop.is_set():
                 self._halt.clear()
         self.poke()
@@ -256,7 +258,9 @@ class Follower:
     def _follow(self) -> None:
         self._note(Link.CONNECTING, self._last.trouble, self._last.remedy)
         self._pulse.beat(CONNECTS)
-        session = self._connect()
+        session = self._connected()
+        if session is None:
+            return
         self._pulse.beat(FOLLOWS)
         requests: SimpleQueue[Work] = SimpleQueue()
         try:
@@ -273,6 +277,24 @@ class Follower:
                 self._session = self._requests = None
                 self._keep(session.status())
             session.close()
+
+    def _connected(self) -> Replicates | None:
+        """A session; None where it was paused meanwhile. Raises what connecting raises."""
+        with self._lock:
+            if self._paused:
+                return None
+            self._connecting = True
+        session: Replicates | None = None
+        try:
+            session = self._connect()
+        finally:
+            with self._lock:
+                self._connecting, wanted = False, not self._paused
+                if wanted:
+                    self._away.clear()
+            if session is not None and not wanted:
+                session.close()
+        return session if wanted else None
 
     def _keep(self, status: PairStatus) -> None:
         """What a session that ends saw is how the pair stood last, unless it came to see nothing."""
@@ -347,6 +369,10 @@ def _with(passive: PassiveStatus, before: PassiveStatus | None) -> PassiveStatus
     summed = {f.name: getattr(passive.tally, f.name) + getattr(before.tally, f.name) for f in fields(Tally)}
     tally = Tally(**{**summed, "waiting": passive.tally.waiting})
     return replace(passive, tally=tally, equal_as_of=passive.equal_as_of or before.equal_as_of)
+
+
+def _with_roles(status: PairStatus, roles: PairStatus) -> PairStatus:
+    return replace(status, active=roles.active, epoch=roles.epoch, passives=list(roles.passives))
 
 
 def _unexpected(error: Exception) -> BrokenPromise:

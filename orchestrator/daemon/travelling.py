@@ -20,6 +20,7 @@ from orchestrator.failover.course import Move
 from orchestrator.failover.journeys import Means
 from orchestrator.inventory.model import Pair
 from orchestrator.records.journal import Operation
+from orchestrator.replication.report import PairStatus, PassiveStatus
 from orchestrator.web.desk import Outlet
 
 log = logging.getLogger(__name__)
@@ -87,8 +88,21 @@ class Travelling:
             away = partial(follower.pause, why, AWAY)
             return work(Means(pair, partial(self._connect, pair), away, partial(_lag, follower)))
         finally:
-            follower.resume()
+            follower.resume(self._roles(name))
             busy.release()
+
+    def _roles(self, name: str) -> PairStatus | None:
+        """Where the newest journey led to, until the stores can be looked at."""
+        pair = self._pairs[name]
+        try:
+            led = journeys.led_to(pair)
+        except MailmirrorError as error:
+            log.error("Where the journeys of %s led to can't be read: %s", name, error)
+            return None
+        if led is None:
+            return None
+        other = pair.mirror if led[0] == pair.primary.name else pair.primary
+        return PairStatus(name, active=led[0], epoch=led[1], passives=[PassiveStatus(other.name, other.place)])
 
 
 def _lag(follower: Follower) -> float | None:

@@ -40,6 +40,7 @@ class Alone:
         self._connect, self._away, self._known = connect, away, known
         self._session: Copies | None = None
         self._carrying = Carrying("")
+        self._kept_off = False
 
     def close(self) -> None:
         """Let go, also of the conversations."""
@@ -64,10 +65,12 @@ class Alone:
         return f"{count} index caches {'stand there' if stopped else 'are carried ahead'}"
 
     def let_go(self) -> None:
-        session = self._session
-        if session is not None:
-            session.let_go()
-        self.close()
+        self._keep_off()
+        try:
+            if self._session is not None:
+                self._session.let_go()
+        finally:
+            self.close()
 
     def follow(self, within: float) -> Equality:
         del within
@@ -87,9 +90,14 @@ class Alone:
 
     def _open(self) -> Copies:
         if self._session is None:
-            self._away()
+            self._keep_off()
             self._session = self._connect()
         return self._session
+
+    def _keep_off(self) -> None:
+        if not self._kept_off:
+            self._away()
+            self._kept_off = True
 
 
 def _proven(found: LastPass) -> Equality:

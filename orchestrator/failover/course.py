@@ -118,8 +118,15 @@ def may_turn_back(lines: Sequence[Line], known: dict[int, Standing]) -> bool:
 
 
 def may_go_forward(lines: Sequence[Line], known: dict[int, Standing]) -> bool:
-    """The point is passed, or nothing has been undone yet."""
-    return beyond(lines, known) or not any(standing.touched or standing.closed for standing in known.values())
+    """The point is passed, or nothing has been undone yet. To withdraw the point itself undoes nothing that was done,
+    as long as it isn't settled that it never happened.
+    """
+    point = point_of(lines)
+    undone = (
+        standing.closed or (standing.touched and (point is None or number != point.number))
+        for number, standing in known.items()
+    )
+    return beyond(lines, known) or not any(undone)
 
 
 def next_move(

@@ -9,18 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from orchestrator.errors import HostError, NotPermitted, OperatorError, Refused
+from orchestrator.errors import HostError, HostUnreachable, NotPermitted, OperatorError, Refused
 from orchestrator.failover.world import Answered, Copying, Head
+from orchestrator.fencing import attest, device, levels, proof
 from orchestrator.health.asked import PROBES, seats
 from orchestrator.inventory import secret
-from orchestrator.inventory.model import Host, Pair
+from orchestrator.inventory.model import WITNESS, Host, Pair
 from orchestrator.readiness import asking
 from orchestrator.readiness.check import Check, State
 from orchestrator.readiness.checks import checks
 from orchestrator.readiness.gather import gather
+from orchestrator.records import fences
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.opening import open_conversation
 from orchestrator.traffic import declared
@@ -31,6 +34,10 @@ ALLOW = ("replication", "services")
 PLANNED = frozenset(("guards", "gate", "disk", "address", "dns", "command", "queueing"))
 """The checks that a journey with both hosts at hand rests on."""
 
+PATIENCE = 4.0
+"""Seconds that anybody waits for a conversation to begin. It goes on beginning: a slow host is heard by who asks next.
+"""
+
 Open = Callable[[Host], Conversation]
 
 
@@ -39,13 +46,52 @@ def opened(host: Host) -> Conversation:
     return open_conversation(host, stores=[store.root for store in host.stores], allow=ALLOW)
 
 
+class _Opening:
+    """A conversation that is being begun beside, so that a host which is away costs nobody more than they can spare."""
+
+    def __init__(self, open_link: Open, host: Host) -> None:
+        self._host, self._began = host, time.monotonic()
+        self._found: Future[Conversation] = Future()
+        self._unwanted = False
+        threading.Thread(target=self._run, args=(open_link,), name=f"open {host.name}", daemon=True).start()
+
+    def _run(self, open_link: Open) -> None:
+        try:
+            link = open_link(self._host)
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._found.set_exception(error)
+            return
+        self._found.set_result(link)
+        if self._unwanted:
+            link.close()
+
+    @property
+    def over(self) -> bool:
+        """Whether it failed, or its conversation is lost."""
+        if not self._found.done():
+            return False
+        return self._found.exception() is not None or self._found.result().lost.is_set()
+
+    def wait(self, within: float) -> Conversation:
+        """The conversation, if it stands within so many seconds of the beginning. Raises what opening raised."""
+        try:
+            return self._found.result(max(0.05, self._began + within - time.monotonic()))
+        except TimeoutError as error:
+            raise HostUnreachable(f"{self._host.name} hasn't answered for {within:.0f} s.") from error
+
+    def close(self) -> None:
+        self._unwanted = True
+        if self._found.done() and self._found.exception() is None:
+            self._found.result().close()
+
+
 class Hosts:
     """See `world.World`. Thread-safe; `close` ends the conversations."""
 
     def __init__(self, pair: Pair, copying: Copying, *, open_link: Open = opened) -> None:
         self.copying = copying
         self._pair, self._open = pair, open_link
-        self._links: dict[str, Conversation] = {}
+        self._links: dict[str, _Opening] = {}
         self._turn = threading.Lock()
 
     def close(self) -> None:
@@ -56,15 +102,18 @@ class Hosts:
 
     def ask(self, place: str, verb: str, head: Head, within: float, blob: bytes = b"") -> Answered:
         named = {"pair": self._pair.name} if verb == "guard" else {}  # a witness may have guards of several pairs
-        answer = self._link(place).request(verb, {**head, **named}, blob, timeout=max(0.1, within))
+        ends = time.monotonic() + within
+        link = self._link(place, min(within, PATIENCE))
+        left = max(0.1, ends - time.monotonic())
+        answer = link.request(verb, {**head, **named}, blob, timeout=left)
         return Answered(answer.head, bytes(answer.blob))
 
-    def _link(self, place: str) -> Conversation:
+    def _link(self, place: str, within: float) -> Conversation:
         with self._turn:
-            link = self._links.get(place)
-            if link is None or link.lost.is_set():
-                link = self._links[place] = self._open(self._at(place))
-            return link
+            opening = self._links.get(place)
+            if opening is None or opening.over:
+                opening = self._links[place] = _Opening(self._open, self._at(place))
+        return opening.wait(within)
 
     def _at(self, place: str) -> Host:
         host = self._pair.at(place)
@@ -89,6 +138,9 @@ class Hosts:
     def stores(self, place: str) -> Sequence[str]:
         return [store.root for store in self._at(place).stores]
 
+    def leased(self) -> bool:
+        return self._pair.lease is not None and self._pair.at(WITNESS) is not None
+
     def pointers(self) -> Sequence[Pointer[Any]]:
         ways: list[Pointer[Any]] = []
         if self._pair.dns is not None:
@@ -110,6 +162,28 @@ class Hosts:
     def _of_addresses(self, place: str, head: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.ask(place, "address", head, asking.SECONDS).head
 
+    # ---- fences ------------------------------------------------------------------------------------------------------
+
+    def cut_off(self, place: str, epoch: int, within: float) -> str:
+        host = self._at(place)
+        ends = device.boottime() + within
+        tested = fences.tests(self._pair.state_dir, self._pair.name)
+        for outcomes, proven in levels.each(levels.devices(host), device.State.OFF):
+            found = levels.off_proof(host.name, epoch, outcomes, tested, by="the controller", clock=levels.boot_id())
+            case = proof.Case(host.name, epoch, "", device.boottime(), levels.boot_id(), time.time())
+            if proven and not proof.why_not(found, case):
+                return proof.words(found)
+            if device.boottime() > ends:
+                break
+        return ""
+
+    def attested(self, place: str, epoch: int) -> str:
+        said = attest.latest(self._pair.state_dir, self._pair.name, self.host(place), epoch)
+        if said is None:
+            return ""
+        case = proof.Case(said.host, epoch, "", device.boottime(), levels.boot_id(), time.time())
+        return "" if proof.why_not(said, case) else proof.words(said)
+
     # ---- checks ------------------------------------------------------------------------------------------------------
 
     def unready(self, journey: str) -> Sequence[str]:
@@ -123,19 +197,27 @@ class Hosts:
     def outside(self, place: str, within: float) -> str:
         host, password = self._at(place), self._password()
         wrong: list[str] = []
+        away: HostError | None = None
         for seat in seats(self._pair, host.name, password):
             task = next((each for each in seat.tasks if each.kind == PROBES and each.place == place), None)
             if task is None or seat.host.name == host.name:
                 continue
-            link = self._link(seat.host.place) if seat.host.name in self._pair.hosts else self._open(seat.host)
+            ours = seat.host.name in self._pair.hosts
+            try:
+                link = self._link(seat.host.place, min(within, PATIENCE)) if ours else self._open(seat.host)
+            except HostError as error:  # the lost place is one of those who could look
+                away = away or error
+                continue
             try:
                 seen = asking.looked(link, task.head, task.services)
             finally:
-                if seat.host.name not in self._pair.hosts:
+                if not ours:
                     link.close()
             wrong = [f"{each.service} of {host.name}: {each.how} {each.why}" for each in seen if each.how]
             if not wrong:
                 return ""
+        if not wrong and away is not None:
+            raise away
         return "; ".join(wrong) or f"nobody but {host.name} itself can look, or no services are said"
 
     def _password(self) -> str:

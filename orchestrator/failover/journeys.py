@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator import __version__
-from orchestrator.errors import NothingToDo, Refused
+from orchestrator.errors import NothingToDo
 from orchestrator.failover import playbook
 from orchestrator.failover.conductor import Conductor, Seen
 from orchestrator.failover.copying import Alone, Copies
 from orchestrator.failover.course import Do, Move
 from orchestrator.failover.hosts import Hosts
+from orchestrator.failover.standing import Standing, by_markers, by_registers
 from orchestrator.failover.steps import MAKERS
 from orchestrator.failover.world import World
-from orchestrator.inventory.model import MIRROR, PRIMARY, Pair
+from orchestrator.inventory.model import PRIMARY, Pair
 from orchestrator.records.journal import Journal, Operation
 from orchestrator.records.marks import State
-from orchestrator.replication import roles
-from orchestrator.replication.roles import Claim
 
 Told = Callable[[Operation, Move], None]
 WORTH_TELLING = {
@@ -46,15 +45,6 @@ class Boottime:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Who has which role, by place, and in which epoch."""
-
-    active: str
-    passive: str
-    epoch: int
-
-
-@dataclass(frozen=True)
 class Means:
     """How a pair's replication is begun, how everybody else is kept off its stores meanwhile, and what who follows it
     knows of the lag (seconds, None: nothing).
@@ -69,7 +59,7 @@ class Means:
 def precheck(means: Means, journey: str) -> tuple[Standing, list[Seen]]:
     """Each step of the journey's playbook with what is there now. Nothing is done, and nothing written."""
     with _conducting(means, _nobody) as (conductor, world):
-        standing = going(journey, standing_of(world, means.pair), means.pair)
+        standing = _standing(journey, world, means.pair)
         seen = conductor.precheck(
             playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
             epoch=standing.epoch,
@@ -82,7 +72,7 @@ def run(means: Means, journey: str, *, by: str, reason: str, told: Told) -> Oper
     failure of theirs: then it is open, and `take_up` goes on.
     """
     with _conducting(means, told) as (conductor, world):
-        standing = going(journey, standing_of(world, means.pair), means.pair)
+        standing = _standing(journey, world, means.pair)
         began = conductor.begin(
             playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
             epoch=standing.epoch, by=by, reason=reason, version=__version__,
@@ -97,6 +87,17 @@ def left_open(pair: Pair) -> Operation | None:
     return left if left is not None and left.state is State.OPEN else None
 
 
+def led_to(pair: Pair) -> tuple[str, int] | None:
+    """The active host and the epoch to which the pair's newest journey led; None where none did."""
+    with Journal(pair.state_dir) as journal:
+        done = [each for each in journal.operations(pair.name) if each.state is State.DONE]
+    if not done:
+        return None
+    opening = done[-1].opening
+    host = pair.at(opening.passive if opening.leads > opening.leaves else opening.active)
+    return (host.name, opening.leads) if host else None
+
+
 def take_up(means: Means, told: Told) -> Operation | None:
     """What a controller that died left open, gone on with; None where there is nothing."""
     left = left_open(means.pair)
@@ -106,17 +107,10 @@ def take_up(means: Means, told: Told) -> Operation | None:
         return conductor.restart(left.id)
 
 
-def standing_of(world: World, pair: Pair) -> Standing:
-    """Who is active, by the markers of both hosts' stores. Raises HostError; Refused where they don't agree."""
-    places = (PRIMARY, MIRROR)
-    numbers = range(len(world.stores(PRIMARY)))
-    claims = [[_claim(world, place, number) for place in places] for number in numbers]
-    host = roles.active_of(pair.name, claims)
-    if host is None:
-        raise Refused(f"{pair.name} has no markers yet.", remedy=f"Run `mailmirror init {pair.name}` first.")
-    active = next(place for place in places if world.host(place) == host)
-    epoch = max(claim.epoch for some in claims for claim in some)
-    return Standing(active, MIRROR if active == PRIMARY else PRIMARY, epoch)
+def _standing(journey: str, world: World, pair: Pair) -> Standing:
+    if journey == "failover":  # the active one may be lost
+        return by_registers(world, pair)
+    return going(journey, by_markers(world, pair), pair)
 
 
 def going(journey: str, standing: Standing, pair: Pair) -> Standing:
@@ -127,11 +121,6 @@ def going(journey: str, standing: Standing, pair: Pair) -> Standing:
             remedy="To the mirror leads `mailmirror switchover`.",
         )
     return standing
-
-
-def _claim(world: World, place: str, number: int) -> Claim:
-    root = world.stores(place)[number]
-    return roles.claim(world.host(place), world.ask(place, "store.look", {"store": root}, 10.0).head["marker"])
 
 
 @contextmanager

@@ -81,7 +81,7 @@ VERBS: Mapping[str, Verb] = {
     "tombstone": Verb("the active's guard gives its epoch up for good", undoes=True),
     "refuse": Verb("the granters refuse the active's lease", undoes=True),
     "fence": Verb("the active can't serve: proven, by a stop, a lease that ran out, a device or a statement"),
-    "salvage": Verb("what the fenced active still hands over, where it answers: changes and queue"),
+    "salvage": Verb("what the fenced active still hands over, where it answers: changes and queue", undoes=True),
     "cut": Verb(
         "what the passive place has is frozen: nothing of the old epoch is written there any more", undoes=True
     ),

@@ -43,7 +43,9 @@ class Copying(Protocol):
         """
 
     def let_go(self) -> None:
-        """No store is open at any agent, so that markers can be turned; nothing is copied until `follow`."""
+        """Nobody copies, and no store is open at an agent that answers, so that markers can be turned; nothing is
+        copied until `carry` or `follow`.
+        """
 
     def follow(self, within: float) -> Equality:
         """Copy in the direction that the markers say, from a comparison on; equal when the first pass is proven."""
@@ -73,11 +75,20 @@ class World(Protocol):
     def stores(self, place: str) -> Sequence[str]:
         """The roots of a place's stores."""
 
+    def leased(self) -> bool:
+        """Whether the pair has a lease."""
+
     def pointers(self) -> Sequence[Pointer[Any]]:
         """The ways that lead users by name, or by the site's own commands."""
 
     def vip(self) -> Vip | None:
         """The addresses that move; None where there are none."""
+
+    def cut_off(self, place: str, epoch: int, within: float) -> str:
+        """Have the fence devices of a host switch it off, level by level; the proof in words, empty without one."""
+
+    def attested(self, place: str, epoch: int) -> str:
+        """An operator's statement that still counts, that a host is fenced in this epoch; empty without one."""
 
     def unready(self, journey: str) -> Sequence[str]:
         """What speaks against this journey now, a sentence each."""

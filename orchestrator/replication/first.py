@@ -7,7 +7,7 @@ marked unless its operator says that it is a copy.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import Refused
@@ -53,11 +53,14 @@ def looked(links: Mapping[str, Conversation], hosts: Sequence[Host], number: int
     return {host.name: checked(host.name, "store.look", pending.result(PATIENCE).head) for host, pending in asked}
 
 
-def active(pair: Pair, links: Mapping[str, Conversation], places: Sequence[Host]) -> str:
-    """The active host's name, as the markers say, or the primary's where there are none. Raises Refused, AgentFault."""
+def known(pair: Pair, links: Mapping[str, Conversation], places: Sequence[Host], become: Callable[[str], None]) -> None:
+    """Tells `become` the active host's name, as the markers say, or the primary's where there are none. Raises Refused
+    where they don't agree, or (once that is told) a place has missed that it isn't active any more; AgentFault.
+    """
     looks = [looked(links, places, number) for number in range(len(pair.primary.stores))]
     claims = [[roles.claim(host, look["marker"]) for host, look in each.items()] for each in looks]
-    return roles.active_of(pair.name, claims) or pair.primary.name
+    become(roles.active_of(pair.name, claims) or pair.primary.name)
+    roles.demand_present(pair.name, claims)
 
 
 def _demand_root(host: Host, root: str, look: dict[str, Any]) -> None:

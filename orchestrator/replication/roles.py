@@ -44,6 +44,21 @@ def active_of(pair: str, stores: Iterable[Sequence[Claim]]) -> str | None:
     return next(iter(found), None)
 
 
+def demand_present(pair: str, stores: Iterable[Sequence[Claim]]) -> None:
+    """Raises Refused where a place still says that it is active, of an epoch that is over: what it took by itself is
+    nowhere else yet, and a copy of the present active's would sweep it away.
+    """
+    for claims in stores:
+        latest = max((each.epoch for each in claims if each.role), default=0)
+        for each in claims:
+            if each.role == ACTIVE and each.epoch < latest:
+                raise Refused(
+                    f"{each.host} is of epoch {each.epoch}, and {pair} is in epoch {latest}: another place took over, "
+                    "and what only it has isn't there yet.",
+                    remedy="Nothing is copied from it, nor to it, until it is brought home by a rejoin.",
+                )
+
+
 def _active_of(pair: str, claims: Sequence[Claim]) -> str | None:
     latest = max((each.epoch for each in claims if each.role), default=0)
     active = [each.host for each in claims if each.role == ACTIVE and each.epoch == latest]

@@ -60,7 +60,7 @@ class Session:
     ) -> None:
         self.pair, self._suspect, self._links = pair, suspect, dict(links)
         self._on_event, self._trace = on_event, trace
-        self._active, self._passives = self._as_active(pair.primary.name)  # until the markers were looked at
+        self._become(pair.primary.name)  # until the markers were looked at
         self._numbers, self._on_purpose = Numbers(), False  # True: its services were stopped by us, so no suspicion
         self._flows: dict[str, list[Flow]] = {}
         self._facts: list[dict[str, Any]] = []
@@ -94,12 +94,12 @@ class Session:
     def _places(self) -> list[Host]:
         return [host for host in self.pair.hosts.values() if host.name in self._links]
 
-    def _as_active(self, name: str) -> tuple[Host, list[Host]]:
-        return self.pair.hosts[name], [host for host in self._places() if host.name != name]
+    def _become(self, active: str) -> None:
+        self._active, self._passives = self.pair.hosts[active], [h for h in self._places() if h.name != active]
 
     def _know_roles(self) -> None:
-        """Look who is active. Raises Refused where the markers don't agree, AgentFault."""
-        self._active, self._passives = self._as_active(first.active(self.pair, self._links, self._places()))
+        """Look who is active. Raises Refused where the markers don't agree, or a place's epoch is over; AgentFault."""
+        first.known(self.pair, self._links, self._places(), self._become)
 
     def _open(self, watch: str) -> None:
         """Open every store at every end. Raises Refused where a marker forbids it, with the agent's remedy."""

@@ -6,12 +6,13 @@ and bytes, or `Later`: seconds that the work takes, and what is so at its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from orchestrator.agent.marker import ACTIVE, PASSIVE
 from orchestrator.agent.serve import Fault
 from orchestrator.simulate.guards import Guard
+from orchestrator.simulate.laws import Broken
 
 Head = Mapping[str, Any]
 Told = tuple[dict[str, Any], bytes]
@@ -23,10 +24,12 @@ class Later(NamedTuple):
 
 
 class Agent:
-    """Of a host; `guard` gives the guard's newest life, None where there is none."""
+    """Of a host; `guard` gives the guard's newest life, None where there is none. `cutting`: the operations that count
+    on a cut.
+    """
 
-    def __init__(self, guard: Guard) -> None:
-        self.guard = guard
+    def __init__(self, guard: Guard, cutting: Set[str]) -> None:
+        self.guard, self.cutting = guard, cutting
         self.host = guard.host
 
     def answer(self, verb: str, head: Head, blob: bytes) -> Told | Later:
@@ -127,6 +130,9 @@ class Agent:
         given = gives and (told["tombstone"] >= epoch or told["active"] != found.place)
         if not ours and not given:
             raise Fault("refused", f"the guard here is in epoch {told['epoch']} (active: {told['active']})")
+        cut = store.cut is not None and store.cut["epoch"] == epoch
+        if role == ACTIVE and head["operation"] in self.cutting and not cut:
+            raise Broken(f"G1: the {found.place} is promoted, and was written to after its cut")
         store.marker = found._replace(role=role, epoch=epoch).raised(f"{self.host.place} {self.host.boot}")
         store.sync()
         return {"marker": store.marker.head(), "made": True}
@@ -145,7 +151,7 @@ class Agent:
             raise Fault("wrong-role", f"it is {store.marker.role} in epoch {store.marker.epoch}")
         if head["number"] < store.passed:
             raise Fault("busy", "a later conversation has this store")
-        store.cut, store.passed = "", head["number"]
+        store.cut, store.passed = None, head["number"]
         store.copy(head["letters"], head["next"])
         return {}
 
@@ -153,10 +159,31 @@ class Agent:
         self.host.store.sync()
         return {"letters": dict(self.host.store.letters)}
 
-    def _copy_freeze(self, head: Head) -> dict[str, Any]:
+    # ---- cuts: the sink opened by the passive host's agent alone -----------------------------------------------------
+
+    def _store_open(self, head: Head) -> dict[str, Any]:
+        store, told = self.host.store, self._status()
+        if store.marker.role != PASSIVE:
+            raise Fault("wrong-role", f"it is {store.marker.role} in epoch {store.marker.epoch}")
+        if told["active"] == self.host.place:
+            raise Fault("served", f"by its guard this place is active in epoch {told['epoch']}")
+        return {}
+
+    def _store_close(self, _: Head) -> dict[str, Any]:
+        return {}
+
+    def _sink_cut(self, head: Head) -> dict[str, Any]:
         store = self.host.store
-        if store.marker.epoch >= head["epoch"]:
+        if head["epoch"] < store.marker.epoch:
             raise Fault("older-epoch", f"it is in epoch {store.marker.epoch}")
         store.sync()
-        store.cut = f"{len(store.letters)} letters, by {head['operation']}"
+        if store.cut is None or (store.cut["epoch"], store.cut["operation"]) != (head["epoch"], head["operation"]):
+            store.cut = {"epoch": head["epoch"], "operation": head["operation"], "messages": len(store.letters)}
         return {"cut": store.cut}
+
+    def _store_cuts(self, _: Head) -> dict[str, Any]:
+        return {"cuts": [self.host.store.cut] if self.host.store.cut else []}
+
+    def _store_drop_cut(self, _: Head) -> dict[str, Any]:
+        there, self.host.store.cut = self.host.store.cut is not None, None
+        return {"dropped": there}

@@ -21,7 +21,7 @@ from orchestrator.failover.playbook import Playbook
 from orchestrator.failover.steps import MAKERS
 from orchestrator.failover.world import Answered, Equality, Head
 from orchestrator.records.journal import Journal, Operation
-from orchestrator.records.marks import Course, Json, Phase
+from orchestrator.records.marks import Json, Phase
 from orchestrator.simulate.agents import Later
 from orchestrator.simulate.clockwork import Killed, Process
 from orchestrator.simulate.guards import PAIR
@@ -31,6 +31,7 @@ from orchestrator.traffic.switch import Pointer
 from orchestrator.traffic.vip import Vip
 
 LOOKS = {"look", "list", "laid", "read"}
+READS = {"store.look", "store.cuts", "copy.offer"}
 WALL = 1_764_000_000.0
 
 
@@ -78,7 +79,6 @@ class Life:
                 conductor: Conductor[Any] = Conductor(self.journal, MAKERS, self, self, self._told)
                 try:
                     self.ended = work(conductor, self.journal)
-                    self.site.journeys = False
                     self.site.copies = True  # the pair's thread follows again
                 except Killed:
                     self.site.copies = False  # replication dies with its daemon
@@ -106,7 +106,8 @@ class Life:
         if not (move.again and move.do in (Do.PROBE, Do.VERIFY)):
             end = f" {move.state}" if move.do is Do.END else ""
             self.site.say(f"{self.at}: {move.do.name.lower()}{end} {verb}: {move.why}".replace(operation.id, "op"))
-        self.site.journeys = operation.course is Course.FORWARD and move.do is not Do.TURN_BACK
+        if verb == "cut" and move.do is Do.PASS and not self.site.rivals:
+            self.site.cutting.add(operation.id)
         if move.do in (Do.PROBE, Do.VERIFY):
             self.blind = False
         if move.do is Do.ACT and self.blind and verb != "fence":
@@ -127,7 +128,7 @@ class Life:
     # ---- what it asks ------------------------------------------------------------------------------------------------
 
     def ask(self, place: str, verb: str, head: Head, within: float, blob: bytes = b"") -> Answered:
-        changes = not (verb in ("store.look", "copy.offer") or _asked(verb, head) in ("status", *LOOKS))
+        changes = not (verb in READS or _asked(verb, head) in ("status", *LOOKS))
         if changes and not (self.journal is not None and self.journal.acting):
             raise Broken(f"G7: {_asked(verb, head)} was asked of the {place}, and no mark says that it is being done")
         if changes:
@@ -175,7 +176,7 @@ class Life:
             result = found if isinstance(found, Later) else Answered(*found)
         except Fault as fault:
             result = fault
-        if _asked(verb, head) not in ("status", *LOOKS) and verb not in ("store.look", "copy.offer"):
+        if _asked(verb, head) not in ("status", *LOOKS) and verb not in READS:
             what = str(result) if isinstance(result, Fault) else "done" if isinstance(result, Answered) else "begun"
             self.site.say(f"{place}: {verb} {_asked(verb, head)}: {what}")
         if isinstance(result, Later):
@@ -222,11 +223,31 @@ class Life:
     def stores(self, place: str) -> Sequence[str]:
         return ["/store"]
 
+    def leased(self) -> bool:
+        return "witness" in self.site.hosts
+
     def pointers(self) -> Sequence[Pointer[Any]]:
         return []
 
     def vip(self) -> Vip | None:
         return None
+
+    def cut_off(self, place: str, epoch: int, within: float) -> str:
+        """A device that works cuts the power, and shows it."""
+        if not self.site.device:
+            return ""
+        self._instant("before it cuts the power")
+        self.pause(min(within, 1.0))
+        self.site.power_cut(place)
+        self.site.counts_as_off(place)
+        self._instant("after it cut the power")
+        return f"the {place} is off, by its device"
+
+    def attested(self, place: str, epoch: int) -> str:
+        if not self.site.states or self.site.hosts[place].up:
+            return ""
+        self.site.counts_as_off(place)
+        return f"an operator states that the {place} is off"
 
     def unready(self, journey: str) -> Sequence[str]:
         return [] if self.lag() is not None else ["copying: how much the passive place lacks isn't known"]

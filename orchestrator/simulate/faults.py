@@ -54,6 +54,8 @@ def drawn(dice: Random, journey: str) -> list[Fault]:
 
 def strike(run: Run, fault: Fault) -> None:
     """It happens now; what lasts is undone later."""
+    if fault.where == "witness" and not run.site.witness:
+        return
     run.say(f"fault: {fault.kind} {fault.where} for {fault.lasts:.1f} s")
     _STRIKES[fault.kind](run, fault)
 
@@ -145,7 +147,7 @@ def _rival(run: Run, _: Fault) -> None:
 
 def _mend(run: Run, _: Fault) -> None:
     run.site.network.heal()
-    for place in PLACES:
+    for place in run.site.hosts:
         _thaw(run, place)
         _on(run, place)
 

@@ -25,14 +25,16 @@ RAISED = 1 << 20
 
 @dataclass
 class Store:
-    """UID -> letter. `unsynced`: UIDs that a power cut takes; `passed`: the newest pass that wrote here."""
+    """UID -> letter. `unsynced`: UIDs that a power cut takes; `passed`: the newest pass that wrote here; `cut`: as
+    `store.cuts` tells it.
+    """
 
     marker: Marker
     laws: Laws
     letters: dict[int, str] = field(default_factory=dict)
     unsynced: set[int] = field(default_factory=set)
     next_uid: int = 1
-    cut: str = ""
+    cut: dict[str, Any] | None = None
     passed: int = 0
 
     def deliver(self, letter: str) -> None:

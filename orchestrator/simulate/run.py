@@ -16,20 +16,22 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from orchestrator.failover.conductor import Ask
+from orchestrator.failover.conductor import Ask, Conductor
 from orchestrator.failover.playbook import SHIPPED, Playbook, read_bytes
 from orchestrator.failover.steps import MAKERS
 from orchestrator.failover.verbs import JOURNEYS
-from orchestrator.records.journal import Journal
+from orchestrator.records.journal import Journal, Operation
 from orchestrator.records.marks import State
 from orchestrator.simulate.clockwork import Clockwork
-from orchestrator.simulate.controller import Life, begin, order
+from orchestrator.simulate.controller import Kept, Life, begin, order
 from orchestrator.simulate.faults import Fault, drawn, strike
 from orchestrator.simulate.guards import PAIR
 from orchestrator.simulate.laws import Broken
 from orchestrator.simulate.site import Site
 
+Work = Callable[[Conductor[Any], Kept], Operation | None]
 _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 """An operation's: drawn anew each time, so it isn't told."""
 WARM = 18.0
@@ -83,12 +85,14 @@ class Run:
         self.plan = drawn(self.dice, self.journey) if plan is None else plan
         self.lives: list[Life] = []
         self.rival: list[Life] = []
-        self.asks = 0
+        self.asks = self.rival_asks = 0
 
     def outcome(self) -> Outcome:
         broken = ""
         with contextlib.redirect_stderr(_Told(self.say)):
-            self.site = Site(self.dice, self.clock, say=self.say, desk=self.at, playbooks=playbooks())
+            witness = self.dice.random() < 0.8
+            self.site = Site(self.dice, self.clock, say=self.say, desk=self.at, playbooks=playbooks(), witness=witness)
+            self.site.device, self.site.states = self.dice.random() < 0.3, self.dice.random() < 0.2
             try:
                 self._through()
             except Broken as error:
@@ -122,7 +126,7 @@ class Run:
         self._until(mended + PATIENCE, lambda: self._over())
         if not self._over():
             raise Broken("G6: the operation hasn't ended, and isn't stuck")
-        self._until(clock.now + AFTER, lambda: False)
+        self._until(max(clock.now, *self.site.off_until.values(), 0.0) + AFTER, lambda: False)
         self._judge()
 
     def _until(self, until: float, over: Callable[[], bool]) -> None:
@@ -157,9 +161,15 @@ class Run:
             return  # it holds the pair's lock where it runs
         elsewhere = self.directory / "rival"
         elsewhere.mkdir(exist_ok=True)
-        life = Life(self.site, "witness", elsewhere, 0)
+        self.site.rivals = True
+        self.site.cutting.clear()
+        work = begin(playbooks()[able()[-1]], self.site.active, self.site.passive, "another controller")
+        self._lives_elsewhere(elsewhere, work)
+
+    def _lives_elsewhere(self, directory: Path, work: Work) -> None:
+        life = Life(self.site, "witness", directory, 0)
         self.rival.append(life)
-        life.begins(begin(playbooks()[able()[-1]], self.site.active, self.site.passive, "another controller"))
+        life.begins(work)
 
     @property
     def playbook(self) -> Playbook:
@@ -184,7 +194,9 @@ class Run:
         life.begins(order(verb))
 
     def _over(self) -> bool:
-        """Whether the operation has ended. One that is stuck is resumed once, then left."""
+        """Whether the operation has ended. One that is stuck is resumed twice, then left; and so is another
+        controller's, for nobody else can end what that one has half done.
+        """
         if any(life.alive for life in (*self.lives, *self.rival)):
             return False
         state = self._state()
@@ -195,7 +207,20 @@ class Run:
             self.asks += 1
             self.ordered("resume")
             return False
-        return True
+        return self._rival_over()
+
+    def _rival_over(self) -> bool:
+        if not self.rival:
+            return True
+        elsewhere = self.rival[0].directory
+        with contextlib.closing(Journal(elsewhere)) as journal:
+            found = journal.operations(PAIR)
+        if not found or found[-1].state is not State.STUCK or self.rival_asks >= 2:
+            return True
+        self.rival_asks += 1
+        self.say("witness: an operator orders resume")
+        self._lives_elsewhere(elsewhere, order("resume"))
+        return False
 
 
 class _Told(io.TextIOBase):

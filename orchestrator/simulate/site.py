@@ -1,4 +1,4 @@
-"""A pair with a witness, its clients and its network, in virtual time; nothing has gone wrong yet.
+"""A pair, mostly with a witness, its clients and its network, in virtual time; nothing has gone wrong yet.
 
 Clients hand letters in at either mail host, whoever answers; Postfix delivers them where it may, or passes them on to
 the active place where it only queues.
@@ -13,11 +13,14 @@ from random import Random
 
 from orchestrator.agent.lease import NEVER
 from orchestrator.agent.marker import ACTIVE, PASSIVE, Marker
+from orchestrator.errors import Refused
 from orchestrator.failover.playbook import Playbook
+from orchestrator.fencing.proof import OFF_FOR
+from orchestrator.replication import roles
 from orchestrator.simulate.agents import Agent
 from orchestrator.simulate.clockwork import Clockwork
 from orchestrator.simulate.guards import PAIR, PLACES, TTL, Guard, settings
-from orchestrator.simulate.laws import Broken, Laws
+from orchestrator.simulate.laws import Laws
 from orchestrator.simulate.mailhost import Host, Store
 from orchestrator.simulate.network import Network
 from orchestrator.simulate.spool import Spool
@@ -27,7 +30,11 @@ MAIL = ("primary", "mirror")
 
 @dataclass
 class Site:
-    """`active` and `passive` as they are when the journey begins."""
+    """`active` and `passive` as they are when the journey begins. `device`: a fence device works; `states`: an operator
+    states what is so, that a host is off. `cutting`: the operations that count on a cut;
+    where there are `rivals` none is watched, for the other controller's thread may write between two of their acts.
+    Without a `witness` there is no lease: then a host that was proven or stated to be off stays off for a minute.
+    """
 
     dice: Random
     clockwork: Clockwork
@@ -35,10 +42,14 @@ class Site:
     laws: Laws = field(default_factory=Laws)
     active: str = "primary"
     passive: str = "mirror"
+    device: bool = False
+    states: bool = False
     wall_jump: float = 0.0
     desk: str = "desk"
     copies: bool = True
-    journeys: bool = False
+    cutting: set[str] = field(default_factory=set)
+    rivals: bool = False
+    witness: bool = True
     playbooks: dict[str, Playbook] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,17 +57,20 @@ class Site:
         self.hosts: dict[str, Host] = {}
         self.guards: dict[str, Guard] = {}
         self.agents: dict[str, Agent] = {}
-        self.settings = {place: settings(place, PLACES, TTL) for place in PLACES}
+        places, ttl = (PLACES, TTL) if self.witness else (MAIL, 0.0)
+        self.settings = {place: settings(place, places, ttl) for place in places}
+        self.off_until: dict[str, float] = {}
         self._letters = 0
         self.passes = itertools.count(1)
-        for place in PLACES:
+        for place in places:
             role = ACTIVE if place == self.active else PASSIVE
             store = Store(Marker("store" * 6, PAIR, place, role, 1, 1, "", f"{place} 1"), self.laws)
             spool = Spool(place, self.laws)
             speed = self.dice.choice([0.9951, 1.0, 1.0049])
             host = Host(place, self.clockwork, self.dice, self.laws, store, spool, self.say, speed)
             self.hosts[place] = host
-            self.agents[place] = Agent(Guard(host, self.settings[place], self.network, self.guards))
+            guard = Guard(host, self.settings[place], self.network, self.guards)
+            self.agents[place] = Agent(guard, self.cutting)
         self.guards["primary"].told({"verb": "begin", "epoch": 1, "active": "primary", "operation": "begin"})
         self.clockwork.watch = self.watch
         self.clockwork.after(1.0, self._client)
@@ -112,10 +126,10 @@ class Site:
     def _copying(self) -> None:
         """Replication goes on beside, as in a daemon, from who is marked as the active."""
         self.clockwork.after(0.7, self._copying)
-        actives = [place for place in MAIL if self.hosts[place].store.marker.role == ACTIVE]
-        if len(actives) != 1 or not self.copies:
+        active = self._followed() if self.copies else None
+        if active is None:
             return
-        source = self.hosts[actives[0]]
+        source = self.hosts[active]
         sink = self.hosts[MAIL[1 - MAIL.index(source.place)]]
         links = [(self.desk, sink.place), (source.place, self.desk), (self.desk, source.place)]
         up = source.up and sink.up and not source.frozen and not sink.frozen
@@ -130,13 +144,21 @@ class Site:
             served = sink.register.active == sink.place  # its agent asks the guard before it opens a store as a sink
             if sink.up and not sink.frozen and ours and not served:
                 sink.store.passed = number  # a conversation keeps the order
-                if sink.store.cut and self.journeys:
-                    raise Broken(f"G1: the {sink.place} is written to after its cut, and the journey goes on with it")
-                sink.store.cut = ""  # the next offer ends it
+                sink.store.cut = None  # the next offer ends it
                 sink.store.copy(letters, ahead)
                 self.clockwork.after(0.05, lambda: sink.store.sync() if sink.up else None)
 
         self.network.stream(self.desk, sink.place, arrives)
+
+    def _followed(self) -> str | None:
+        """Who is copied from, as the markers say; None where they don't let anybody be."""
+        claims = [roles.claim(place, self.hosts[place].store.marker.head()) for place in MAIL]
+        try:
+            found = roles.active_of(PAIR, [claims])
+            roles.demand_present(PAIR, [claims])
+        except Refused:
+            return None
+        return found
 
     # ---- what befalls hosts ------------------------------------------------------------------------------------------
 
@@ -146,8 +168,16 @@ class Site:
             self.guards[place].ends()
             self.hosts[place].power_cut()
 
+    def counts_as_off(self, place: str) -> None:
+        """Somebody relies on it from now on, for as long as such a word counts (`proof.OFF_FOR`)."""
+        if not self.witness:
+            self.off_until[place] = self.clockwork.now + OFF_FOR
+
     def boots(self, place: str) -> None:
-        if not self.hosts[place].up:
+        left = self.off_until.get(place, 0.0) - self.clockwork.now
+        if left > 0:
+            self.clockwork.after(left + 0.1, lambda: self.boots(place))
+        elif not self.hosts[place].up:
             self.say(f"{place}: it boots")
             self.hosts[place].boots()
             self.guard_starts(place)

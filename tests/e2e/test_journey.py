@@ -53,6 +53,8 @@ def test_without_guards_a_switchover_is_refused_and_nothing_is_changed(synced: O
     refused(synced)
     synced.type("switchover", code=5)  # without a terminal it has to be said
     synced.type("failback", "--yes", code=3)  # the primary is active
+    synced.type("failover", "org", "--accept-loss", code=4)  # nobody can tell who is active
+    synced.type("plan", "failover", code=4)
     assert ends(synced) == ["rolled back"]
     synced.type("sync")
 

@@ -26,13 +26,13 @@ CONNECT = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.arg
 
 
 @contextmanager
-def guarded_site(users: int = 3) -> Iterator[Site]:
-    """Booted, with an armed lease."""
+def guarded_site(users: int = 3, ttl: float = TTL) -> Iterator[Site]:
+    """Booted, with an armed lease of `ttl` seconds."""
     with Site(PLACES, users=users) as site:
         site.boot()
         inventory: Any = product.inventory(PLACES)
         variables = inventory["mailmirror"]["vars"]
-        variables["mm_lease"] = {"ttl": f"{TTL:.0f}s"}
+        variables["mm_lease"] = {"ttl": f"{ttl:.0f}s"}
         variables["mm_vip"] = {"addresses": [f"{SERVICE_ADDRESS}/24"], "interface": "eth0"}
         hosts = inventory["mailmirror"]["children"][product.PAIR]["hosts"]
         hosts[NAMES["mirror"]]["ansible_host"] = "10.20.0.12"

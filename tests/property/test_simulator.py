@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.failover import carrying
 from orchestrator.failover.step import DONE, Found
-from orchestrator.failover.steps import guards
+from orchestrator.failover.steps import fences, guards, stores
 from orchestrator.simulate.run import Outcome, able, run
 from orchestrator.simulate.spool import Spool
 from orchestrator.traffic.proof import DEVICE
@@ -66,6 +66,21 @@ def test_a_switchover_without_the_tombstone_is_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(guards.Tombstone, "probe", assumed)
     monkeypatch.setattr(guards.Tombstone, "verify", assumed)
     found(("G2", "away from the primary"), "switchover")
+
+
+@pytest.mark.issue("5.P simulator, mutation: the fence is taken out, and missed")
+def test_a_failover_without_a_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assumed = fences.Proven(DEVICE, "it doesn't answer, so it will be dead")
+    monkeypatch.setattr(fences.Fenced, "proven", lambda *_, **__: assumed)
+    found(("G2",), "failover")
+
+
+@pytest.mark.issue("5.P simulator, mutation: the cut is taken out, and missed")
+def test_a_failover_without_a_cut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Found(DONE, "it is as it is")
+    monkeypatch.setattr(stores.Cut, "probe", lambda _: frozen)
+    monkeypatch.setattr(stores.Cut, "verify", lambda _: frozen)
+    found(("after its cut",), "failover")
 
 
 @pytest.mark.issue("5.P simulator, mutation: the queue ledger is taken out, and missed")

@@ -28,11 +28,6 @@ def tombstone(voyage: Voyage[World], _: Parameters) -> Step:
     return Tombstone(voyage)
 
 
-def advance(voyage: Voyage[World], _: Parameters) -> Step:
-    """The next epoch stands in the registers of the witness and of the new active."""
-    return Advance(voyage)
-
-
 def serve(voyage: Voyage[World], _: Parameters) -> Step:
     """The new active's guard has opened its gate, and its hands have done all that follows."""
     return Serve(voyage)

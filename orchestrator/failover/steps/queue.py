@@ -16,6 +16,7 @@ from orchestrator.failover.queueplan import Laid, Letter
 from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Step, Voyage
 from orchestrator.failover.verbs import Parameters
 from orchestrator.failover.world import World
+from orchestrator.traffic.proof import SERVICES
 
 PATIENCE = 20.0
 AT_ONCE = 200
@@ -52,8 +53,8 @@ class Moving:
 
     @property
     def epoch(self) -> int:
-        """Of a switchover, the one that ends until the active has given it up: what is undone is undone in the same."""
-        return self.voyage.leads if self.voyage.notes.get("fence") else self.voyage.leaves
+        """The one that ends, as long as there is a way back: what is undone is undone in the same."""
+        return self.voyage.leaves
 
     def ask(self, place: str, do: str, **more: Any) -> None:
         head = {"do": do, "instance": "", "operation": self.voyage.operation, "epoch": self.epoch, **more}
@@ -133,15 +134,29 @@ class Release(Moving):
         held = queueplan.to_release(self.ledger(), self.giver, self.voyage.operation)
         if held:
             return Found(NOT_DONE, f"{len(held)} letters are still held")
+        if self._lost:
+            return Found(DONE, f"none is held; what stands at {self.giver} is for its rejoin")
         left = queueplan.to_drop(*self.both(), self.giver)
         return Found(NOT_DONE if left else DONE, f"none is held; copies of {len(left)} still stand at {self.giver}")
 
     def act(self) -> None:
         for some in _batches(queueplan.to_release(self.ledger(), self.giver, self.voyage.operation)):
             self.ask(self.target, "release", source=self.giver, ids=some)
+        if self._lost:
+            return
         confirmed = queueplan.to_drop(*self.both(), self.giver)
         for some in _batches(list(confirmed)):
             self.ask(self.source, "drop", confirmed={each: confirmed[each] for each in some})
+
+    @property
+    def epoch(self) -> int:
+        return self.voyage.leads
+
+    @property
+    def _lost(self) -> bool:
+        """Whether nobody counts on the giver any more: it didn't hand its queue over."""
+        known = self.voyage.notes.get("fence")
+        return isinstance(known, dict) and known["kind"] != SERVICES
 
     def undo(self) -> None:
         raise Refused("A letter that was let go isn't held again.", remedy="Switch over again.")

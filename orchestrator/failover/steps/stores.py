@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from orchestrator.errors import HostError, Refused, StillRunning
 from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Step, Voyage
 from orchestrator.failover.steps.looks import together
-from orchestrator.failover.verbs import Parameters
+from orchestrator.failover.verbs import JOURNEYS, Parameters
 from orchestrator.failover.world import World
 
 BEYOND = 5.0
+KEEP = 1e9
+"""Seconds of quarantine that the conversation which makes a cut leaves alone: it removes nothing."""
 
 
 def presync(voyage: Voyage[World], parameters: Parameters) -> Step:
@@ -29,6 +31,11 @@ def final_pass(voyage: Voyage[World], _: Parameters) -> Step:
 def prove_equal(voyage: Voyage[World], _: Parameters) -> Step:
     """Both places' digests are the same, for every account."""
     return Carried(voyage, "equal")
+
+
+def cut(voyage: Voyage[World], _: Parameters) -> Step:
+    """What the passive place has is frozen: nothing of the old epoch is written there any more."""
+    return Cut(voyage)
 
 
 def turn_stores(voyage: Voyage[World], _: Parameters) -> Step:
@@ -103,17 +110,70 @@ class Final(Carried):
 
 
 @dataclass(frozen=True)
-class Turn:
-    """The new active's store first: it is the one that users see. An old active that can't be asked any more doesn't
-    hold them up: with its older epoch it is no source, and `follow_back` turns it when it answers.
+class Cut:
+    """Made by the passive host's agent alone: the other end isn't needed. A cut stands as long as nothing is applied
+    after it, which `advance` looks at once more.
     """
 
     voyage: Voyage[World]
 
     def probe(self) -> Found:
+        return together([self._stands(root) for root in self.voyage.world.stores(self.voyage.passive)])
+
+    verify = probe
+
+    def act(self) -> None:
+        world, place = self.voyage.world, self.voyage.passive
+        world.copying.let_go()
+        for root in world.stores(place):
+            within = max(BEYOND, self.voyage.left)
+            world.ask(place, "store.open", {"store": root, "side": "sink", "undelete": KEEP}, within)
+            try:
+                head = {"store": root, "operation": self.voyage.operation, "epoch": self.voyage.leads}
+                world.ask(place, "sink.cut", head, within)
+            finally:
+                world.ask(place, "store.close", {"store": root}, within)
+
+    def undo(self) -> None:
+        """It would go with the next offer anyway."""
+        place, epoch = self.voyage.passive, self.voyage.leads
+        for root in self.voyage.world.stores(place):
+            if self._stands(root).state is DONE:
+                head = {"store": root, "cut": [epoch, place], "operation": self.voyage.operation}
+                self.voyage.world.ask(place, "store.drop_cut", head, max(BEYOND, self.voyage.left))
+
+    def _stands(self, root: str) -> Found:
+        place, operation = self.voyage.passive, self.voyage.operation
+        try:
+            told = self.voyage.world.ask(place, "store.cuts", {"store": root}, min(BEYOND, self.voyage.left)).head
+        except (HostError, StillRunning) as error:
+            return Found(UNKNOWN, str(error))
+        ours = [each for each in told["cuts"] if (each["epoch"], each["operation"]) == (self.voyage.leads, operation)]
+        if not ours:
+            return Found(NOT_DONE, f"no cut of {root} for epoch {self.voyage.leads} stands at the {place}")
+        return Found(DONE, f"{ours[0]['messages']} messages of {root} are frozen at the {place}")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The new active's store first: it is the one that users see. Where that has all that the old one had, that is
+    turned too; if it can't be asked any more it doesn't hold them up: with its older epoch it is no source, and
+    `follow_back` turns it when it answers. Where something may be lost, the old store stays as it is: what only it has
+    is for a rejoin to bring home, and a copy would sweep that away.
+    """
+
+    voyage: Voyage[World]
+
+    @property
+    def both(self) -> bool:
+        return "prove_equal" in JOURNEYS[self.voyage.journey].order
+
+    def probe(self) -> Found:
         new = turned(self.voyage, self.voyage.passive, "active")
         if new.state is not DONE:
             return new
+        if not self.both:
+            return Found(DONE, f"{new.said}; the {self.voyage.active}'s stays of epoch {self.voyage.leaves}")
         old = turned(self.voyage, self.voyage.active, "passive")
         if old.state is UNKNOWN:
             return Found(DONE, f"{new.said}; the {self.voyage.active} can't be asked, and is turned later: {old.said}")
@@ -124,7 +184,8 @@ class Turn:
     def act(self) -> None:
         self.voyage.world.copying.let_go()
         turn(self.voyage, self.voyage.passive, "active")
-        turn(self.voyage, self.voyage.active, "passive")
+        if self.both:
+            turn(self.voyage, self.voyage.active, "passive")
 
     def undo(self) -> None:
         raise Refused("Markers are turned after the point of no return.", remedy="Switch over again.")

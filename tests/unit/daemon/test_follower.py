@@ -216,9 +216,24 @@ def test_a_follower_that_waits_for_its_next_attempt_is_paused_at_once(follower: 
     follower.start()
     until(lambda: follower.reconnects > 1)
     follower.pause("a failover", 5.0)
-    follower.resume("mirror.org", 2)
+    follower.resume(PairStatus("org", active="mirror.org", epoch=2, passives=[PassiveStatus("mail1.org", "primary")]))
     until(lambda: follower.status().link is Link.CONNECTING)
-    assert (follower.status().active, follower.status().epoch) == ("mirror.org", 2)
+    status = follower.status()
+    assert (status.active, status.epoch) == ("mirror.org", 2)
+    assert [(each.host, each.connected, each.lag_seconds) for each in status.passives] == [("mail1.org", False, None)]
+
+
+def test_a_follower_that_connects_to_a_host_that_is_away_is_paused_at_once(follower: Follower, site: Site) -> None:
+    reached = threading.Event()
+    connect, follower._connect = follower._connect, lambda: (reached.wait(10.0), connect())[1]
+    follower.start()
+    until(lambda: follower._connecting)
+    follower.pause("a failover", 1.0)
+    reached.set()
+    until(lambda: follower.status().link is Link.STOPPED)
+    assert site.sessions[-1].closed.is_set()
+    follower.resume()
+    assert follower.call(equal, 5.0)
 
 
 def test_a_follower_without_the_lock_cant_be_paused(follower: Follower, tmp_path: Path) -> None:
