@@ -15,7 +15,7 @@ from orchestrator.traffic.proof import DEVICE
 from tests.support import seeds
 
 FIXED, FRESH = 160, 40
-MOST = 40
+MOST = 400
 """Seeds in which what was taken out has to be missed."""
 
 

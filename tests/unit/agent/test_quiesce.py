@@ -172,9 +172,10 @@ def test_a_guard_that_dies_after_writing_it_down_comes_back_quiet(tmp_path: Path
 @pytest.mark.issue("5.2 guard quiesce: the hands start nothing and touch no address, also at their next look")
 def test_hands_leave_all_as_it_is_while_it_is_quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done: list[str] = []
+    others = set(threading.enumerate())
 
     def noted(name: str, *_: object) -> _Done:
-        if threading.current_thread() is working._thread:  # another test's hands may still be at their last step
+        if threading.current_thread() not in others:  # another test's hands may still be at their last step
             done.append(name)
         return _Done()
 
