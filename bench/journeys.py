@@ -138,7 +138,11 @@ def main(words: list[str]) -> int:
                 runs.setdefault(name, []).append(run)
                 print(run.told + (run.wrong or f"away: {dict(run.away)}"), flush=True)
             for host in (site.primary, site.mirror):
-                told = [line for line in host.journal("mailmirror-guard").splitlines() if "hands, serving" in line]
+                told = [
+                    line
+                    for line in host.journal("mailmirror-guard").splitlines()
+                    if "hands, " in line or "epoch" in line
+                ]
                 print("\n".join(told), flush=True)
     print("\n".join(table(runs)))
     kept = {name: [run._asdict() for run in each] for name, each in runs.items()}

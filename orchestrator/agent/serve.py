@@ -76,8 +76,10 @@ def aside(name: str, call: Callable[[], T]) -> Generator[Optional[float], None, 
 
     running = threading.Thread(target=run, name=name, daemon=True)
     running.start()
+    pause = TICK / 16  # most calls are a question to the guard, which answers at once
     while running.is_alive():
-        yield TICK
+        yield pause
+        pause = min(2 * pause, TICK)
     if failures:
         raise failures[0]
     return results[0]

@@ -119,9 +119,14 @@ def shut(names: Sequence[str]) -> Proof:
 
 def _proof(names: Sequence[str], good: Callable[[Unit], bool], otherwise: str) -> Proof:
     try:
-        bad = [unit for unit in look(names) if not good(unit)]
+        found = look(names)
     except (Fault, OSError, ValueError, KeyError) as error:
         return Proof(UNKNOWN, [str(error)])
+    return _judged(found, good, otherwise)
+
+
+def _judged(found: Sequence[Unit], good: Callable[[Unit], bool], otherwise: str) -> Proof:
+    bad = [unit for unit in found if not good(unit)]
     said = (f"{unit.name} {otherwise} ({unit.active}, {unit.result}, {unit.processes} processes)" for unit in bad)
     return Proof(NOT_DONE if bad else DONE, list(said))
 
@@ -136,11 +141,14 @@ def stop(names: Sequence[str], within: float = WITHIN) -> Proof:
     """
     deadline = time.monotonic() + within
     while True:
-        running = [unit for unit in look(names) if unit.there and not unit.stopped]
+        found = look(names)
+        running = [unit for unit in found if unit.there and not unit.stopped]
         again = sorted((unit.name for unit in running if not unit.busy), key=lambda name: not name.endswith(".socket"))
         if again:
             _systemctl("stop", "--no-block", "--", *again)
-        if not running or time.monotonic() >= deadline:
+        if not running:
+            return _judged(found, lambda unit: unit.stopped, "runs")
+        if time.monotonic() >= deadline:
             return stopped(names)
         time.sleep(EVERY)
 
@@ -159,9 +167,11 @@ def start(names: Sequence[str], within: float = WITHIN) -> Proof:
         _systemctl("start", "--no-block", "--", *down)
     watched = [unit.name for unit in units if unit.name in mine or "@" in unit.name]
     deadline = time.monotonic() + within
-    while any(unit.busy for unit in look(watched)) and time.monotonic() < deadline:
+    found = look(watched) if down else [unit for unit in units if unit.name in watched]
+    while any(unit.busy for unit in found) and time.monotonic() < deadline:
         time.sleep(EVERY)
-    return _proof(watched, lambda unit: _runs(unit, unit.name in mine), "doesn't run")
+        found = look(watched)
+    return _judged(found, lambda unit: _runs(unit, unit.name in mine), "doesn't run")
 
 
 def _runs(unit: Unit, was_asked: bool) -> bool:

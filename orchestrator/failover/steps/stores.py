@@ -12,6 +12,7 @@ from orchestrator.failover.step import DONE, NOT_DONE, UNKNOWN, Found, Step, Voy
 from orchestrator.failover.steps.looks import together
 from orchestrator.failover.verbs import JOURNEYS, Parameters
 from orchestrator.failover.world import World
+from orchestrator.inventory.model import WITNESS
 
 BEYOND = 5.0
 KEEP = 1e9
@@ -64,6 +65,7 @@ class Presync:
     verify = probe
 
     def act(self) -> None:
+        self._meet()
         copying = self.voyage.world.copying
         said = copying.carry(self.voyage.left).said
         ahead = copying.carry_indexes(self.voyage.operation, self.voyage.left, stopped=False)
@@ -71,6 +73,17 @@ class Presync:
 
     def undo(self) -> None:
         """A copy that is newer harms nobody."""
+
+    def _meet(self) -> None:
+        """Each conversation is begun, and has answered what is asked in it later, while no user waits for that."""
+        voyage, within = self.voyage, min(BEYOND, self.voyage.left)
+        pair = (voyage.active, voyage.passive)
+        for place in (*pair, *((WITNESS,) if voyage.world.has(WITNESS) else ())):
+            voyage.world.ask(place, "guard", {"order": {"verb": "status"}}, within)
+        look = {"do": "look", "operation": voyage.operation, "epoch": voyage.leaves}
+        voyage.world.ask(voyage.active, "services", look, within)
+        for place in pair:
+            voyage.world.ask(place, "queue", {"do": "list", "instance": "", "after": ""}, within)
 
 
 @dataclass(frozen=True)
