@@ -1,7 +1,8 @@
 """Where each guard of a host has its things: settings, key, code, register, socket and unit.
 
 The first guard of a host lies in the plain places, as the one of a mail host always does. Each further one, which only
-a witness of several pairs has, lies in directories named after its pair, with a unit of its own.
+a witness of several pairs has, lies in directories named after its pair, with a unit of its own. One that nobody
+installed, beside an agent that was started by hand, has a single directory for all (`mailmirror-agent --guard`).
 
 Pure. Invariant: two guards of a host share nothing but the name of the command `mailmirror-guard`.
 """
@@ -17,11 +18,16 @@ PAIRS = "pairs"
 
 
 class Home(NamedTuple):
-    """`named`: the pair after which it is named; "" for the plain one. All else are paths, but for `unit`."""
+    """`named`: the pair after which it is named; "" for the plain one. `alone`: the directory that holds all of it,
+    instead of the system's. All else are paths, but for `unit`.
+    """
 
     named: str = ""
+    alone: str = ""
 
     def _below(self, top: str) -> str:
+        if self.alone:
+            return self.alone
         return f"{top}/{PAIRS}/{self.named}" if self.named else top
 
     @property
@@ -47,7 +53,7 @@ class Home(NamedTuple):
 
     @property
     def run(self) -> str:
-        return f"{RUN}@{self.named}" if self.named else RUN
+        return self.alone or (f"{RUN}@{self.named}" if self.named else RUN)
 
     @property
     def unit(self) -> str:

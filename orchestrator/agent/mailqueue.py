@@ -17,7 +17,7 @@ import json
 import os
 from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 
-from . import posture, received
+from . import posture, received, settings
 from .homes import PLAIN
 from .queueledger import DROPPED, HELD, HOLDING, LEFT, RELEASED, Held, QueueLedger
 from .queueorder import MOST, current, ids, known, operation
@@ -30,8 +30,19 @@ PIECES = 2 << 20
 LOG = 256 << 10
 
 
-def asked(head: Dict[str, Any], frame: Frame, guard: str = PLAIN.settings) -> Generator[Optional[float], None, Answer]:
-    """The head: `do`, and `instance`, a configuration directory, "" for the first. `guard`: its file says there is one.
+NOTHING: Dict[str, Dict[str, Any]] = {
+    "list": {"letters": [], "more": False, "runs": False, "instances": [], "senders": {}},
+    "laid": {"laid": [], "more": False},
+}
+"""What a host without Postfix has: another program's queue is the site's own to carry, by a step of its own."""
+
+
+def asked(
+    head: Dict[str, Any], frame: Frame, guard: str = PLAIN.settings, run: str = PLAIN.run
+) -> Generator[Optional[float], None, Answer]:
+    """The head: `do`, and `instance`, a configuration directory, "" for the first. `guard`: its file says that
+    there is one, and whether Postfix is of this host's services; without it `list` and `laid` tell of nothing. `run`:
+    its socket's directory.
 
     list {after}: {"letters": [[id, queue, arrived, size, inode, ctime, whole, held, operation]], "more", "runs",
         "instances", "senders": {id: [sender, recipients that are left]} or null}; `held`: "", or if on hold us,
@@ -46,6 +57,8 @@ def asked(head: Dict[str, Any], frame: Frame, guard: str = PLAIN.settings) -> Ge
     bad-request, stale, running, not-ours, postfix.
     """
     do, instance = args(head, do=str, instance=str)
+    if do in NOTHING and not _may_queue(guard):
+        return Answer(NOTHING[do])
     if do in LOOKS:
         with Spool(instance) as spool, QueueLedger(spool.root, make=False) as ledger:
             return LOOKS[do](spool, ledger, head, frame)
@@ -53,11 +66,18 @@ def asked(head: Dict[str, Any], frame: Frame, guard: str = PLAIN.settings) -> Ge
         raise Fault("bad-request", f"no action {do!r:.40}", f"There are {', '.join((*LOOKS, *ACTS))}.")
     (epoch,) = args(head, epoch=int)
     operation(head)
-    latest = yield from known(guard, undoing=do == "unhold")
+    latest = yield from known(guard, do == "unhold", run)
     with Spool(instance) as spool, QueueLedger(spool.root) as ledger:
         current(epoch, max(latest, ledger.epoch))
         ledger.note_epoch(epoch)
         return ACTS[do](spool, ledger, head, frame)
+
+
+def _may_queue(guard: str) -> bool:
+    try:
+        return settings.has_postfix(guard)
+    except settings.Unusable as error:
+        raise Fault("unguarded", str(error)) from error
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The agent's front door: arguments in, one conversation on standard input and output.
 
-    python3 -m orchestrator.agent.main [--state DIR] [--stores A,B] [--allow replication] [--group NAME]
+    python3 -m orchestrator.agent.main [--state DIR] [--guard DIR] [--stores A,B] [--allow replication] [--group NAME]
 
 Bound by a forced command, `--stores` and `--allow` say what the key behind it can do: the
 replication verbs on these stores, and with `services` looking at the mail services, stopping and
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
 from . import VERSION, cut, marker
 from .beneath import Root
-from .homes import PLAIN
+from .homes import PLAIN, Home
 from .lanes import LaneListener
 from .marker import Marker
 from .peer import refusal
@@ -58,9 +58,12 @@ COMING_HOME = {
 class Agent:
     """One conversation's stores, and the verbs that work on them."""
 
-    def __init__(self, desk: Desk, state: str, stores: Optional[List[str]], allow: List[str]) -> None:
+    def __init__(
+        self, desk: Desk, state: str, stores: Optional[List[str]], allow: List[str], home: Home = PLAIN
+    ) -> None:
         self._desk = desk
         self._state = state
+        self._home = home
         self._stores = stores
         self._allow = allow
         self._open: Dict[str, Side] = {}
@@ -173,19 +176,19 @@ class Agent:
 
     def _guard(self, head: Dict[str, Any], _: Frame) -> Work:
         self._of_services("ask the guard, nor order it anything")
-        asked: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.guardtalk").asked  # late, as above
-        return asked(head)
+        asked: Callable[..., Work] = import_module(f"{__package__}.guardtalk").asked  # late, as above
+        return asked(head, self._home.alone)
 
     def _services(self, head: Dict[str, Any], _: Frame) -> Work:
         self._of_services("stop mail services, nor start them")
-        done: Callable[[Dict[str, Any]], Work] = import_module(f"{__package__}.services").done  # late, as above
-        return done(head)
+        done: Callable[..., Work] = import_module(f"{__package__}.services").done  # late, as above
+        return done(head, self._home)
 
     def _queue(self, head: Dict[str, Any], frame: Frame) -> Work:
         self._of_services("look at queues, nor move letters")
         late = import_module(f"{__package__}.mailqueue")  # as above
-        asked: Callable[[Dict[str, Any], Frame], Work] = late.asked
-        return asked(head, frame)
+        asked: Callable[..., Work] = late.asked
+        return asked(head, frame, self._home.settings, self._home.run)
 
     def _of_services(self, what: str) -> None:
         """Raises Fault for a key that replicates only."""
@@ -246,8 +249,8 @@ class Agent:
         path = self._permitted(head)
         if path in self._open:
             raise Fault("busy", f"{path} is open in this very conversation", "Close it first (store.close).")
-        turned: Callable[[str, str, Dict[str, Any]], Work] = import_module(f"{__package__}.turning").turned  # late
-        return turned(path, self._state, head)
+        turned: Callable[..., Work] = import_module(f"{__package__}.turning").turned  # late
+        return turned(path, self._state, head, guard=self._home.settings, run=self._home.run)
 
     def _open_store(self, head: Dict[str, Any], _: Frame) -> Answer:
         path = self._permitted(head)
@@ -260,7 +263,7 @@ class Agent:
             source = Source(self._desk, path, self._state, head)
             self._open[path] = source
             return Answer(source.describe())
-        _not_served(path)
+        _not_served(path, self._home)
         sink = Sink(self._desk, path, self._state, head)
         self._open[path] = sink
         lost = [[fid, base.decode("latin-1"), False] for fid, base in sink.lost[:5000]]
@@ -330,15 +333,15 @@ def default_state() -> str:
     return os.path.join(os.path.expanduser("~"), ".local/state/mailmirror-agent")
 
 
-def _not_served(path: str) -> None:
+def _not_served(path: str, home: Home) -> None:
     """Raises Fault where the guard here says that this place is the active one, though the store's marker doesn't yet:
     its users write into the store. A guard that is silent lets nobody serve, so that is no reason.
     """
-    if not os.path.exists(PLAIN.settings):
+    if not os.path.exists(home.settings):
         return
     guardtalk = import_module(f"{__package__}.guardtalk")  # late, as above
     try:
-        told = guardtalk.ask({"verb": "status"}, PLAIN.run, GUARD_WITHIN)
+        told = guardtalk.ask({"verb": "status"}, home.run, GUARD_WITHIN)
     except guardtalk.Silent:
         return
     if told["active"] == told["place"]:
@@ -351,6 +354,7 @@ def _not_served(path: str) -> None:
 def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="mailmirror-agent", description="mailmirror's part on a mail host")
     parser.add_argument("--state", default="", help="directory for indexes (default: by user)")
+    parser.add_argument("--guard", default="", help="the one directory of this host's guard, where none is installed")
     parser.add_argument("--stores", default=None, help="roots, comma-separated; without it any that is asked for")
     parser.add_argument(
         "--allow", default=None, help="what may be done: replication,services (with --stores: replication)"
@@ -376,7 +380,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         "uid": os.geteuid(), "allow": allow, "stores": stores,
     }  # fmt: skip
     desk = Desk(0, Outlet(outlet), hello)
-    agent = Agent(desk, os.path.abspath(options.state or default_state()), stores, allow)
+    home = Home(alone=os.path.abspath(options.guard)) if options.guard else PLAIN
+    agent = Agent(desk, os.path.abspath(options.state or default_state()), stores, allow, home)
     # Rows are made by the ten thousand and die by count of references; looking for cycles among them costs a tenth.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

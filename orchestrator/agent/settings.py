@@ -97,6 +97,17 @@ def load(file: str, key: str) -> Tuple[Settings, bytes]:
     return settings, secret
 
 
+def has_postfix(file: str) -> bool:
+    """Whether Postfix is of this host's services; where no guard says that it isn't, it may be. Raises Unusable."""
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return bool(json.load(opened)["postfix"])
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unusable(f"{file}: {error!r}. Run `mailmirror agent install` for this host again.") from error
+
+
 # --- of which pair ----------------------------------------------------------------------------------------------------
 
 

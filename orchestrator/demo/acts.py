@@ -2,20 +2,21 @@
 
 An act does what the world does (letters come, users tidy up, a cable is pulled) and what an operator does (the
 product's commands), then looks at both trees with its own eyes. Invariant: no act changes the mirror's tree itself.
-Later acts (the primary dies, the way back) join `play` here.
 """
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 
-from orchestrator.demo import flip, names, watch
+from orchestrator.demo import names, watch
+from orchestrator.demo.host import Host
 from orchestrator.demo.letters import VERY_LARGE
 from orchestrator.demo.mailbox import FOLDERS, INBOX
 from orchestrator.demo.site import DOMAIN, PAIR, USERS
 from orchestrator.demo.stage import Stage
 from orchestrator.demo.story import milliseconds, percentile, size
-from orchestrator.errors import Refused
 
 PATIENCE = 30.0  # seconds until what must happen is said not to happen
 FIRST = 88  # letters to the INBOXes before there is a mirror
@@ -23,6 +24,7 @@ FILED = 8  # and to each further folder
 PER_SECOND = 20.0
 LIVE = 60  # letters while the mirror follows
 DURING_CUT = 24
+STEP = re.compile(r" *([0-9.]+) s  ([a-z_]+): done: ")
 DEAF = {"connecting", "stopped"}
 
 
@@ -37,7 +39,7 @@ def play(stage: Stage) -> None:
         both_are_equal(stage)
         nothing_is_gone_at_once(stage)
         lease_runs_out(stage)
-        name_moves(stage)
+        users_move(stage)
         stage.story.act("The end")
         code = following.stop()
     stage.story.proof("`mailmirror run` ended cleanly when asked to", code == 0, f"exit code {code}")
@@ -45,12 +47,15 @@ def play(stage: Stage) -> None:
 
 def site_stands(stage: Stage) -> None:
     story, site = stage.story, stage.site
-    story.act("Two mail hosts, and a controller between them")
-    for host in (site.primary, site.mirror):
-        story.figure(f"{host.name}, the {host.place}", f":{host.port}", "ssh, public keys only, host key pinned")
-    story.figure("SMTP in front of the primary", f":{site.smtp_port}", "250 only when it is durable in a Maildir")
-    story.figure(f"a name server for {DOMAIN}", f":{site.dns_port}", "takes signed updates")
+    story.act("Two mail hosts, a witness, and a controller between them")
+    for host in site.hosts.values():
+        story.figure(f"{host.name}, the {host.place}", host.address, "ssh, public keys only, host key pinned; a guard")
+    story.figure("SMTP in front of both mail hosts", f":{site.smtp_port}", "250 only by its guard's leave, and durable")
+    story.figure(f"a name server for {DOMAIN}", f":{site.dns_port}", "takes signed updates; senders go by it")
     story.figure("accounts, each with " + " ".join(FOLDERS), str(len(USERS)))
+    stage.product.guard(str(site.primary.guard), "begin", "--epoch", "1", "--active", "primary")
+    took = _until_guard(stage, serves=True)
+    story.figure("`mailmirror-guard begin`: the lease is armed", f"{took:.1f} s", "by the guards of mirror and witness")
 
 
 def first_copy(stage: Stage) -> None:
@@ -147,18 +152,22 @@ def nothing_is_gone_at_once(stage: Stage) -> None:
 def lease_runs_out(stage: Stage) -> None:
     story, site = stage.story, stage.site
     story.act("The primary serves by a lease, and stops by itself when nobody renews it")
-    stage.product.guard(str(site.guard_places["primary"]), "begin", "--epoch", "1", "--active", "primary")
-    _until_guard(stage, serves=True)
     granted = f"{_number(_guard(stage)['left']):.1f} s"
     story.figure("granted by the guards of mirror and witness", granted, "asked for again four times a lease")
-    site.guards.order("part")
+    granters = [site.hosts[place].running["guard"] for place in ("mirror", "witness")]
+    for guard in granters:
+        guard.order("hang")
     took = _until_guard(stage, serves=False)
     story.figure("both hang; until the primary had stopped", f"{took:.1f} s", "by its own clock, unasked")
     story.proof("it serves nobody, since its lease has run out", _guard(stage)["left"] == 0, str(_guard(stage)))
-    site.guards.order("heal")
+    with stage.sender() as sender:
+        taken = sender.tries(*stage.letters(1)[0])
+    story.proof("a letter that comes now is turned away, at both", not taken, "somebody took it")
+    for guard in granters:
+        guard.order("heal")
     took = _until_guard(stage, serves=True)
     story.figure("they go on; until it served again", f"{took:.1f} s")
-    told = [stage.product.guard(str(run), "status", "--format", "json") for run in site.guard_places.values()]
+    told = [stage.product.guard(str(host.guard), "status", "--format", "json") for host in site.hosts.values()]
     serving = [str(each["place"]) for each in told if each["serves"]]
     story.proof("one place serves, and only one", serving == ["primary"], str(serving))
 
@@ -178,46 +187,47 @@ def _until_guard(stage: Stage, *, serves: bool) -> float:
 
 def _guard(stage: Stage) -> dict[str, object]:
     """What `mailmirror-guard status` on the primary says."""
-    return stage.product.guard(str(stage.site.guard_places["primary"]), "status", "--format", "json")
+    return stage.product.guard(str(stage.site.primary.guard), "status", "--format", "json")
 
 
-def name_moves(stage: Stage) -> None:
-    """The moves are made by `flip`, since no verb makes them yet; all that is looked at, `mailmirror dns` shows."""
+def users_move(stage: Stage) -> None:
     story, site = stage.story, stage.site
-    story.act("The name of the mail service moves to the mirror")
-    before = names.ask(site.dns_port, DOMAIN)
+    story.act("The users move to the mirror by plan, and home again")
     told = _report(stage.product.tell("dns", "test", PAIR))
-    held = told["may"] == "yes" and names.ask(site.dns_port, DOMAIN) == before
-    story.proof("`mailmirror dns test`: the key may; to try it changed nothing", held, str(told))
-    story.say("No host is fenced here: an operator's word stands for that, once for each move.")
-    _points(stage, "primary", 1)
-    took = _points(stage, "mirror", 2)
-    story.figure("addresses, exchangers, epoch: one update", milliseconds(took), "until the name server showed it")
-    now = names.ask(site.dns_port, DOMAIN)
-    first = f"10 {site.mirror.name}."
-    moved = now.addresses == names.ADDRESSES["mirror"] and now.exchangers[0] == first and "epoch=2 " in now.epoch
-    story.proof(f"a client is sent to {site.mirror.name}, over IPv4 and IPv6, and by MX", moved, str(now))
-    kept = _mapping(_report(stage.product.tell("dns", "show", PAIR))["held"])["ttl"]
-    story.figure("`mailmirror dns show`: resolvers keep that for", f"{kept} s", f"{names.TTL} s before, as is noted")
-    words = _refused(stage, "primary", 2)
-    story.figure("another controller, of the same epoch", "refused", words)
-    words = _refused(stage, "primary", 3, fenced=False)
-    story.figure("a later one, without a proof of a fence", "refused", words)
-    after = names.ask(site.dns_port, DOMAIN)
-    story.proof("neither changed anything, not even the zone's serial", after == now, str(after))
+    story.proof("`mailmirror dns test`: the key may change the names", told["may"] == "yes", str(told))
+    known = len(watch.deliveries(site.ledger))
+    with stage.stream(PER_SECOND) as sender:
+        _journey(stage, "switchover", site.mirror, 2)
+        _journey(stage, "failback", site.primary, 3)
+    came = watch.deliveries(site.ledger)[known:]
+    story.figure("letters that came meanwhile", str(len(came)), f"{sender.refused} tries met a closed door")
+    story.figure("the longest that one had to wait", f"{sender.longest:.1f} s", "until its sender came again")
+    _equal(stage, "both trees are the same again")
+    _each_once(stage, came)
 
 
-def _points(stage: Stage, place: str, epoch: int) -> float:
-    return flip.point(stage.site.inventory, place, names.ADDRESSES[place], epoch)
+def _journey(stage: Stage, verb: str, to: Host, epoch: int, *words: str) -> None:
+    """One journey by its verb, told step by step, and where clients and guards then see the active place."""
+    story, port = stage.story, stage.site.dns_port
+    told = _mapping(stage.product.tell(verb, PAIR, "--yes", "--reason", "the demo shows it", *words))
+    story.figure(f"`mailmirror {verb}`", f"{_number(told['seconds']):.1f} s", str(told["why"]))
+    for line in _timeline(stage.product.said):
+        story.say("  " + line)
+    now = names.ask(port, DOMAIN)
+    led = now.addresses == (to.address,) and now.exchangers[0] == f"10 {to.name}." and f"epoch={epoch} " in now.epoch
+    guard = stage.product.guard(str(to.guard), "status", "--format", "json")
+    story.proof(
+        f"clients are sent to {to.name}, and its guard lets it serve, in epoch {epoch}",
+        led and guard["serves"] is True and guard["epoch"] == epoch,
+        f"{now}, {guard}",
+    )
 
 
-def _refused(stage: Stage, place: str, epoch: int, *, fenced: bool = True) -> str:
-    """What a move is refused with. Errors: ValueError when it isn't."""
-    try:
-        flip.point(stage.site.inventory, place, names.ADDRESSES[place], epoch, fenced=fenced)
-    except Refused as refusal:
-        return str(refusal)
-    raise ValueError(f"users were sent to the {place} in epoch {epoch}, and shouldn't have been")
+def _timeline(said: str) -> list[str]:
+    """The steps that a journey told as it went, `2.3 quiesce`, a few in a line."""
+    steps = [found for line in said.splitlines() if (found := STEP.match(line))]
+    each = [f"{float(step[1]):.1f} {step[2]}" for step in steps]
+    return [" · ".join(each[first : first + 7]) for first in range(0, len(each), 7)]
 
 
 def _reads(stage: Stage) -> tuple[str, int]:
@@ -257,6 +267,18 @@ def _renames(stage: Stage) -> tuple[str, int]:
     for user in USERS:
         stage.account(user).rename("Archive", "Archive 2026")
     return "folders renamed, Archive to Archive 2026", len(USERS)
+
+
+def _each_once(stage: Stage, came: list[watch.Delivery]) -> None:
+    """Every letter that somebody took since stands once, by its Message-ID in the ledger and its file on both hosts."""
+    for host in stage.site.mail_hosts:
+        bases = Counter(base for folder in watch.tree(host.store).values() for base in folder)
+        wrong = [each.identity for each in came if bases[each.base] != 1]
+        stage.story.proof(
+            f"each letter that came meanwhile stands once on {host.name}", not wrong, ", ".join(wrong[:3])
+        )
+    twice = [each for each, times in Counter(each.identity for each in came).items() if times > 1]
+    stage.story.proof("and none was delivered twice", not twice, ", ".join(twice[:3]))
 
 
 def _equal(stage: Stage, claim: str) -> None:

@@ -21,6 +21,6 @@ def make(path: Path) -> str:
     return public.decode("ascii")
 
 
-def pin(port: int, public: str) -> str:
-    """A known_hosts line for a host on loopback (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
-    return f"[127.0.0.1]:{port} {public}\n"
+def pin(address: str, port: int, public: str) -> str:
+    """A known_hosts line (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+    return f"[{address}]:{port} {public}\n"

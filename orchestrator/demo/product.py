@@ -63,6 +63,8 @@ class Mailmirror:
         self._environment = {**environment(), **own, "NO_COLOR": "1"}
         self._log = logs / "mailmirror.log"
         self._run_log = logs / "run.log"
+        self.said = ""
+        """What the last command that ended well wrote to standard error."""
 
     def ask(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> str:
         """Run a command to its end; returns what it printed. Errors: CommandFailed, StillRunning after a minute."""
@@ -93,6 +95,7 @@ class Mailmirror:
             raise CommandFailed(
                 f"`mailmirror {command}` ended with {process.returncode}:\n    {said}", code=process.returncode
             )
+        self.said = err
         return out
 
     def tell(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> object:

@@ -1,67 +1,44 @@
-"""The embedded site: two hosts behind SSH servers, an SMTP front, a name server, and the inventory that tells of them.
+"""The embedded site: three hosts behind SSH servers, SMTP fronts, a name server, and the inventory that tells of them.
 
     DIRECTORY/
-      mail1/            the primary's home: vmail/ (the store), whatever an agent leaves there
-      mail2/            the mirror's home: vmail/, empty at first
-      controller/       inventory.yaml, the client key, known_hosts with both host keys, the key of the zone, the
+      mail1/            the primary's home (see `host`): vmail/ is the store
+      mail2/            the mirror's home: vmail/ is empty at first
+      wit/              the witness's
+      controller/       inventory.yaml, the client key, known_hosts with all host keys, the key of the zone, the
                         product's state
       zone.json         what the name server serves at first
-      guards/           what the guards of three hosts keep
       logs/             one file per process
 
-Invariant: nothing is written outside DIRECTORY, nothing listens but on 127.0.0.1, and `stop` ends every process that
-`start` began, also when `start` failed half way. Later places (a witness, an archive) join as further
-entries of `PLACES` and further servants.
+Invariant: nothing is written outside DIRECTORY, nothing listens but on addresses of loopback, and `stop` ends every
+process that `start` began, also when `start` failed half way. Later places (an archive) join as further entries of
+`PLACES`.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from orchestrator.demo import interrupts, keys, names
+from orchestrator.demo import guard, interrupts, keys, names
 from orchestrator.demo.control import Servant
+from orchestrator.demo.host import LOGIN, Host
 from orchestrator.demo.mailbox import FOLDERS, Account
 
 DOMAIN = "example.org"
 USERS = ("anna", "bert", "clara", "dmitri")
 PAIR = "demo"
-PLACES = {"primary": "mail1", "mirror": "mail2"}
-LOGIN = "vmail"
-# An agent of root keeps its state in /var/lib, which both hosts of the site share: so the line in authorized_keys tells
-# each to keep it below its home, whoever runs the demo.
-FORCED = """eval "$SSH_ORIGINAL_COMMAND --state '$HOME/.local/state/mailmirror-agent'\""""
-
-
-@dataclass
-class Host:
-    """One host of the site as the demo knows it: where its files are, and the process that lets the product in."""
-
-    name: str
-    place: str
-    home: Path
-    public_key: str
-    servant: Servant
-    port: int
-
-    @property
-    def store(self) -> Path:
-        return self.home / "vmail"
-
-    def cut(self) -> None:
-        """The cable is pulled: connections stay open, and silent."""
-        self.servant.order("cut")
-
-    def drop(self) -> None:
-        """Every connection is closed at once."""
-        self.servant.order("drop")
-
-    def heal(self) -> None:
-        self.servant.order("heal")
+PLACES = {"primary": ("mail1", "127.0.0.11"), "mirror": ("mail2", "127.0.0.12"), "witness": ("wit", "127.0.0.13")}
+"""Linux answers at every address of 127/8, so each host has its own, and all services their usual sameness of ports."""
+# What an agent finds in system directories on a machine of its own, it has below its home here, whoever runs the demo:
+# its state, and the guard. So the line in authorized_keys says.
+FORCED = """eval "$SSH_ORIGINAL_COMMAND --state '$HOME/.local/state/mailmirror-agent' --guard '$HOME/guard'\""""
 
 
 @dataclass
@@ -72,10 +49,8 @@ class Site:
     hosts: dict[str, Host] = field(default_factory=dict)
     smtp_port: int = 0
     dns_port: int = 0
-    guard_places: dict[str, object] = field(default_factory=dict)
+    _guard_port: int = 0
     _started: ExitStack = field(default_factory=ExitStack)
-
-    guards: Servant = field(init=False)
 
     @property
     def primary(self) -> Host:
@@ -86,12 +61,16 @@ class Site:
         return self.hosts["mirror"]
 
     @property
+    def mail_hosts(self) -> tuple[Host, Host]:
+        return self.primary, self.mirror
+
+    @property
     def inventory(self) -> Path:
         return self.directory / "controller" / "inventory.yaml"
 
     @property
     def ledger(self) -> Path:
-        """The SMTP front's deliveries, one JSON line each."""
+        """The SMTP fronts' deliveries, one JSON line each."""
         return self.directory / "ledger.jsonl"
 
     @property
@@ -106,21 +85,18 @@ class Site:
         public = keys.make(controller / "client.key")
         option = FORCED.replace('"', '\\"')
         authorized.write_text(f'restrict,command="{option}" {public} controller\n', encoding="ascii")
-        for place, name in PLACES.items():
-            self.hosts[place] = self._host(name, place, authorized)
+        self.ledger.touch()
+        self._lay_hosts(authorized)
         for user in USERS:
             account = Account(self.primary.store / DOMAIN / user)
             for folder in FOLDERS:
                 account.create(folder)
-        self.ledger.touch()
-        self.smtp_port = self._listening("smtp", "orchestrator.demo.smtpfront", self.primary.store, self.ledger)[1]
-        zone, seats = self.directory / "zone.json", {place: host.name for place, host in self.hosts.items()}
-        names.lay(zone, controller / "tsig.key", DOMAIN, seats)
-        self.dns_port = self._listening("ns", "orchestrator.demo.nameserver", zone)[1]
-        guards = self.directory / "guards"
-        guards.mkdir(mode=0o700)
-        self.guards, self.guard_places = self._ready("guards", "orchestrator.demo.guards", guards, PAIR)
-        pins = "".join(keys.pin(host.port, host.public_key) for host in self.hosts.values())
+        for host in self.hosts.values():
+            host.boot()
+        zone = self.directory / "zone.json"
+        names.lay(zone, controller / "tsig.key", DOMAIN, {host.name: host.address for host in self.mail_hosts})
+        self.dns_port = self._name_server(zone)
+        pins = "".join(keys.pin(host.address, host.ssh_port, host.public_key) for host in self.hosts.values())
         (controller / "known_hosts").write_text(pins, encoding="ascii")
         self.inventory.write_text(self._inventory(), encoding="utf-8")
 
@@ -130,45 +106,55 @@ class Site:
     def remove(self) -> None:
         shutil.rmtree(self.directory)
 
-    def _host(self, name: str, place: str, authorized: Path) -> Host:
-        home = self.directory / name
-        (home / "vmail").mkdir(parents=True, mode=0o700)
-        key = self.directory / f"{name}.host.key"
-        public = keys.make(key)
-        servant, port = self._listening(name, "orchestrator.demo.sshserver", home, key, authorized, LOGIN)
-        return Host(f"{name}.{DOMAIN}", place, home, public, servant, port)
+    def _lay_hosts(self, authorized: Path) -> None:
+        addresses = {place: address for place, (_, address) in PLACES.items()}
+        ssh_port, self.smtp_port = (_free(socket.SOCK_STREAM, addresses.values()) for _ in range(2))
+        self._guard_port = _free(socket.SOCK_DGRAM, addresses.values())
+        secret = secrets.token_hex(32)
+        for place, (name, address) in PLACES.items():
+            home, key = self.directory / name, self.directory / f"{name}.host.key"
+            home.mkdir(mode=0o700)
+            ledger = None if place == "witness" else self.ledger
+            host = Host(
+                f"{name}.{DOMAIN}", place, address, home, key, keys.make(key), authorized, ssh_port, self.smtp_port,
+                ledger, self.logs, self._started,
+            )  # fmt: skip
+            if ledger is not None:
+                host.store.mkdir(mode=0o700)
+            guard.lay(host.guard, secret, PAIR, place, addresses, self._guard_port)
+            self.hosts[place] = host
 
-    def _listening(self, name: str, module: str, *arguments: object) -> tuple[Servant, int]:
-        servant, facts = self._ready(name, module, *arguments)
-        return servant, int(str(facts["port"]))
-
-    def _ready(self, name: str, module: str, *arguments: object) -> tuple[Servant, dict[str, object]]:
+    def _name_server(self, zone: Path) -> int:
         with interrupts.held():
-            servant = Servant(name, module, [str(one) for one in arguments], log=self.logs / f"{name}.log")
+            servant = Servant("ns", "orchestrator.demo.nameserver", [str(zone)], log=self.logs / "ns.log")
             self._started.callback(servant.stop)
-        return servant, servant.ready()
+        return int(str(servant.ready()["port"]))
 
     def _inventory(self) -> str:
         controller = self.inventory.parent
         hosts: dict[str, dict[str, object]] = {
-            host.name: {
-                "mm_place": host.place,
-                "ansible_host": "127.0.0.1",
-                "ansible_port": host.port,
-                "ansible_user": LOGIN,
-                "ansible_ssh_private_key_file": str(controller / "client.key"),
-                "mm_stores": [str(host.store)],
-            }
-            for host in self.hosts.values()
+            host.name: {"mm_place": host.place, "ansible_host": host.address, "mm_stores": [str(host.store)]}
+            for host in self.mail_hosts
         }
         # A Dovecot that happens to run on this machine has nothing to do with the site, and needn't stop for it.
         hosts[self.mirror.name]["mm_other_dovecot"] = True
+        hosts[self.primary.name]["mm_other_dovecot"] = True
+        witness = self.hosts["witness"]
+        hosts[witness.name] = {"mm_place": "witness", "ansible_host": witness.address}
         pair = {
             "vars": {
-                "mm_stores": [str(self.primary.store)],
-                "mm_rpo": "30s",
+                "ansible_port": witness.ssh_port,
+                "ansible_user": LOGIN,
+                "ansible_ssh_private_key_file": str(controller / "client.key"),
                 "mm_known_hosts": str(controller / "known_hosts"),
                 "mm_state_dir": str(controller / "state"),
+                "mm_stores": [str(self.primary.store)],
+                "mm_rpo": "30s",
+                "mm_mode": "confirm",
+                "mm_services": {"smtp": "smtpfront"},
+                "mm_ports": {"smtp": self.smtp_port},
+                "mm_lease": {"ttl": f"{guard.TTL:g}s"},
+                "mm_guard_port": self._guard_port,
                 "mm_dns": {
                     "server": "127.0.0.1",
                     "port": self.dns_port,
@@ -183,3 +169,20 @@ class Site:
         }
         head = "# Written by `mailmirror demo`: a pair of hosts on loopback, reached by SSH like any other.\n"
         return head + yaml.safe_dump({"mailmirror": {"children": {PAIR: pair}}}, sort_keys=False)
+
+
+def _free(kind: socket.SocketKind, addresses: Iterable[str]) -> int:
+    """A port that is free at all of these addresses."""
+    while True:
+        port = 0
+        with ExitStack() as held:
+            try:
+                for address in addresses:
+                    each = held.enter_context(socket.socket(socket.AF_INET, kind))
+                    each.bind((address, port))
+                    port = int(each.getsockname()[1])
+            except OSError:
+                if port == 0:
+                    raise  # the address itself can't be had
+                continue
+        return port

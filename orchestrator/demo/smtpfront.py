@@ -1,4 +1,4 @@
-"""The SMTP front of the site's primary, a process of its own: what it answers with 250 is durable in a Maildir.
+"""The SMTP front of a mail host, a process of its own: what it answers with 250 is durable in a Maildir.
 
 It delivers as an LMTP server behind Postfix would: Return-Path, Delivered-To and Received in front, LF line ends,
 `user+Folder@domain` into that folder. Each delivery is written to a ledger, one JSON line: the Message-ID, account,
@@ -6,7 +6,12 @@ folder, base name and the time of the rename, which is where the demo's measure 
 only when every recipient's copy is durable; a failure is answered with 451, and the sender tries again (RFC 1047: some
 recipients may then have it twice).
 
-Run as `python -m orchestrator.demo.smtpfront STORE LEDGER`; orders as in `control`.
+It serves by its guard's leave, as the kernel's gate makes mail servers do where there is one: without it a client is
+turned away with 421 when it comes, and a letter just before it is written. One that is being written then is finished,
+which takes milliseconds; it is answered with 250 after more than the lease's stop time only if the guard still says so.
+
+Run as `python -m orchestrator.demo.smtpfront ADDRESS PORT NAME STORE LEDGER [GUARD]`, port 0 for any, GUARD the
+directory of the guard's socket; orders as in `control`.
 """
 
 from __future__ import annotations
@@ -16,25 +21,42 @@ import json
 import re
 import sys
 import threading
+import time
 from email.utils import formatdate
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from orchestrator.agent import guardtalk
 from orchestrator.demo import control
 from orchestrator.demo.mailbox import INBOX, Account, Folder
 
 SIZE_LIMIT = 64 * 1024 * 1024
 LINE_LIMIT = 64 * 1024  # octets; RFC 5321 asks for 1000, real servers take far longer lines rather than bounce them
-HOSTNAME = "mail1.example.org"
+AWAY = "421 4.3.2 this place serves nobody now: go to the next one, or come again"
+ASKING = 0.5  # seconds for the guard's word
+STOP = 0.5  # seconds that the lease leaves for what is being written when it ends
+
+
+def serves(guard: str) -> bool:
+    """Whether the guard lets this place serve, now; one that doesn't answer doesn't. Where there is none, it may."""
+    if not guard:
+        return True
+    try:
+        told = guardtalk.ask({"verb": "status"}, guard, ASKING)
+    except guardtalk.Silent:
+        return False
+    return bool(told["serves"]) and told["quiet"] is None
 
 
 class Delivery:
     """aiosmtpd's hooks: an unknown address is refused at RCPT, a message that can't be stored at DATA."""
 
-    def __init__(self, store: Path, ledger: Path) -> None:
+    def __init__(self, name: str, store: Path, ledger: Path, guard: str) -> None:
+        self._name = name
         self._store = store
         self._ledger = ledger
+        self._guard = guard
         self._writing = threading.Lock()
 
     async def handle_RCPT(
@@ -49,6 +71,9 @@ class Delivery:
         return await asyncio.to_thread(self._deliver, envelope, str(session.peer))
 
     def _deliver(self, envelope: Envelope, peer: str) -> str:
+        if not serves(self._guard):
+            return AWAY
+        began = time.monotonic()
         content = envelope.original_content or b""
         body = content.replace(b"\r\n", b"\n")
         try:
@@ -56,12 +81,13 @@ class Delivery:
                 folder = self._folder(address)
                 if folder is None:
                     return f"451 4.2.1 <{address}>: the mailbox went away"
-                placed = folder[1].deliver(_stamped(body, envelope.mail_from or "", address, peer))
+                placed = folder[1].deliver(_stamped(self._name, body, envelope.mail_from or "", address, peer))
                 self._note(message_id(body), folder[0], folder[1], placed.base, placed.ctime_ns)
         except OSError as error:
             print(f"delivery failed: {error}", file=sys.stderr)
             return "451 4.3.0 Local error, try again later"
-        return "250 2.0.0 Saved"
+        in_time = time.monotonic() - began < STOP
+        return "250 2.0.0 Saved" if in_time or serves(self._guard) else AWAY
 
     def _folder(self, address: str) -> tuple[str, Folder] | None:
         """`user+Folder@domain` as (account, folder), or None when there is no such account."""
@@ -86,10 +112,10 @@ def message_id(body: bytes) -> str:
     return found.group(1).decode("utf-8", "replace") if found else ""
 
 
-def _stamped(body: bytes, sender: str, recipient: str, peer: str) -> bytes:
+def _stamped(name: str, body: bytes, sender: str, recipient: str, peer: str) -> bytes:
     head = (
         f"Return-Path: <{sender}>\nDelivered-To: {recipient}\n"
-        f"Received: from {peer}\n\tby {HOSTNAME} with ESMTP\n\tfor <{recipient}>; {formatdate()}\n"
+        f"Received: from {peer}\n\tby {name} with ESMTP\n\tfor <{recipient}>; {formatdate()}\n"
     )
     return head.encode("utf-8", "surrogateescape") + body
 
@@ -101,13 +127,24 @@ class Front(SMTP):
     line_length_limit = LINE_LIMIT
 
 
-async def serve(store: Path, ledger: Path) -> None:
-    delivery = Delivery(store, ledger)
+class Closed(asyncio.Protocol):
+    """Whoever comes is turned away at once."""
 
-    def front() -> Front:
-        return Front(delivery, hostname=HOSTNAME, data_size_limit=SIZE_LIMIT, enable_SMTPUTF8=True)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(f"{AWAY}\r\n".encode())
+        transport.close()
 
-    server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
+
+async def serve(at: tuple[str, int], name: str, store: Path, ledger: Path, guard: str) -> None:
+    delivery = Delivery(name, store, ledger, guard)
+
+    def front() -> asyncio.BaseProtocol:
+        if not serves(guard):
+            return Closed()
+        return Front(delivery, hostname=name, data_size_limit=SIZE_LIMIT, enable_SMTPUTF8=True)
+
+    server = await asyncio.get_running_loop().create_server(front, *at)
     try:
         await asyncio.to_thread(control.obey, {"port": server.sockets[0].getsockname()[1]}, {})
     finally:
@@ -115,8 +152,8 @@ async def serve(store: Path, ledger: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    store, ledger = arguments
-    asyncio.run(serve(Path(store), Path(ledger)))
+    address, port, name, store, ledger, *guard = arguments
+    asyncio.run(serve((address, int(port)), name, Path(store), Path(ledger), "".join(guard)))
     return 0
 
 

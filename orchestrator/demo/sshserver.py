@@ -5,7 +5,8 @@ Each client gets a transport with a window large enough for a long round trip; `
 connection, `heal` lets the bytes flow on. Invariant: no command of a client outlives its channel or this process.
 
 This is the one module besides `remote/ssh.py` that knows paramiko, and the only one that knows its server side.
-Run as `python -m orchestrator.demo.sshserver HOME HOST_KEY AUTHORIZED_KEYS USER`; orders as in `control`.
+Run as `python -m orchestrator.demo.sshserver ADDRESS PORT HOME HOST_KEY AUTHORIZED_KEYS USER`, port 0 for any; orders
+as in `control`.
 """
 
 from __future__ import annotations
@@ -122,13 +123,13 @@ class Doorman(paramiko.ServerInterface):
 class Host:
     """One host: its home directory, its key, who may come in, and everybody who is connected."""
 
-    def __init__(self, home: Path, key: Path, authorized_keys: Path, user: str) -> None:
+    def __init__(self, at: tuple[str, int], home: Path, key: Path, authorized_keys: Path, user: str) -> None:
         self.home = home
         self.user = user
         self.authorized = read_keys(authorized_keys.read_text(encoding="ascii"))
         self.line = Line()
         self._key = paramiko.PKey.from_path(key)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(at, backlog=64)
         self._guests: list[tuple[paramiko.Transport, Doorman]] = []
         self._lock = threading.Lock()
         self._open = True
@@ -147,7 +148,7 @@ class Host:
             "SHELL": "/bin/sh",
             "PATH": path,
             "LANG": "C.UTF-8",
-            "SSH_CONNECTION": f"{peer[0]} {peer[1]} 127.0.0.1 {self.port}",
+            "SSH_CONNECTION": f"{peer[0]} {peer[1]} {self._listener.getsockname()[0]} {self.port}",
         }
 
     def welcome(self) -> None:
@@ -227,8 +228,8 @@ def read_keys(text: str) -> dict[tuple[str, str], Key]:
 
 
 def main(arguments: list[str]) -> int:
-    home, key, authorized, user = arguments
-    host = Host(Path(home), Path(key), Path(authorized), user)
+    address, port, home, key, authorized, user = arguments
+    host = Host((address, int(port)), Path(home), Path(key), Path(authorized), user)
     threading.Thread(target=host.welcome, name="welcome", daemon=True).start()
     orders = {"cut": host.line.flowing.clear, "heal": host.line.flowing.set, "drop": host.drop}
     try:

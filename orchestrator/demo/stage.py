@@ -6,21 +6,20 @@ Invariant: the counts here come from what the demo itself did, so that they can 
 from __future__ import annotations
 
 import random
-import smtplib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from orchestrator.demo import interrupts, watch
+from orchestrator.demo import interrupts, names, watch
+from orchestrator.demo.host import Host
 from orchestrator.demo.letters import Letter, Writer
 from orchestrator.demo.mailbox import INBOX, Account, Folder
 from orchestrator.demo.product import Following, Mailmirror
+from orchestrator.demo.sender import Sender, Stream
 from orchestrator.demo.site import DOMAIN, PAIR, USERS, Site
 from orchestrator.demo.story import Story
 from orchestrator.errors import StillRunning
-
-OPTIONS = ("BODY=8BITMIME", "SMTPUTF8")
 
 
 @dataclass
@@ -30,30 +29,51 @@ class Stage:
     story: Story
     writer: Writer
     chance: random.Random
-    sent: int = 0  # letters that SMTP took
+    sent: int = 0  # letters that somebody took
     expunged: int = 0
     kinds: set[str] = field(default_factory=set)
     following: Following | None = None
 
+    @property
+    def active(self) -> Host:
+        """The mail host to which the name server sends users."""
+        first, other = self.site.mail_hosts
+        return first if names.ask(self.site.dns_port, DOMAIN).addresses == (first.address,) else other
+
     def account(self, user: str) -> Account:
-        """A user's mail on the primary, where the site's own mail server works."""
-        return Account(self.site.primary.store / DOMAIN / user)
+        """A user's mail where the site's own mail server works now."""
+        return Account(self.active.store / DOMAIN / user)
 
     def inbox(self, user: str) -> Folder:
         return self.account(user).folder(INBOX)
 
     def send(self, letters: list[tuple[str, Letter]], per_second: float = 0.0) -> list[watch.Delivery]:
-        """Hand each letter (for user, or user+Folder) to SMTP, evenly paced if asked; returns their deliveries."""
+        """Send each letter (for user, or user+Folder), evenly paced if asked; returns their deliveries."""
         began = time.monotonic()
         known = len(watch.deliveries(self.site.ledger))
-        with smtplib.SMTP("127.0.0.1", self.site.smtp_port, timeout=30) as smtp:
+        with self.sender() as sender:
             for n, (user, letter) in enumerate(letters):
                 if per_second:
                     time.sleep(max(0.0, began + n / per_second - time.monotonic()))
-                smtp.sendmail("zoe@example.net", f"{user}@{DOMAIN}", letter.raw, OPTIONS)
+                sender.send(user, letter)
                 self.kinds.add(letter.kind)
         self.sent += len(letters)
         return watch.deliveries(self.site.ledger)[known:]
+
+    def sender(self) -> Sender:
+        """A mail server elsewhere, which goes by what the name server says."""
+        return Sender(self.site.dns_port, DOMAIN, self.site.smtp_port)
+
+    @contextmanager
+    def stream(self, per_second: float) -> Iterator[Sender]:
+        """Letters to the users in turn for as long as this lasts. Errors: StillRunning when one was never taken."""
+        with self.sender() as sender:
+            stream = Stream(sender, lambda: self.letters(1)[0], per_second)
+            try:
+                yield sender
+            finally:
+                stream.stop()
+                self.sent += stream.sent
 
     def letters(self, count: int, folder: str = "") -> list[tuple[str, Letter]]:
         """As many letters, to the users in turn."""

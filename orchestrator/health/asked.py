@@ -1,8 +1,8 @@
 """Who looks at whom, how often, and what exactly is asked. Pure.
 
 Every mail host is looked at from the controller, the mirror and the witness; of itself it tells its disks, clock and
-queue. The active place is asked all services, a passive one only whether its Postfix takes letters: its Dovecot is
-stopped normally. The archive is only to be reached.
+queue. The active place is asked all services, a passive one only whether its Postfix takes letters: its Dovecot, or
+another program that takes them, is stopped normally. The archive is only to be reached.
 
 Invariant: two observers on one host bear that host's name both, so that they never count as two.
 """
@@ -94,7 +94,9 @@ def lone(seen_from: tuple[Seat, ...]) -> str:
 
 def services_of(pair: Pair, is_active: bool) -> tuple[str, ...]:
     """What a host in this role has to offer. Of one that has nothing to, only its agent's answer is judged."""
-    return pair.probed if is_active else tuple(name for name in pair.probed if name in _OF_A_PASSIVE)
+    if is_active:
+        return pair.probed
+    return tuple(name for name in pair.probed if name in _OF_A_PASSIVE and program_of(pair, name) == "postfix")
 
 
 def program_of(pair: Pair, service: str) -> str:

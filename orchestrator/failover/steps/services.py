@@ -40,9 +40,16 @@ class Services(Guarded):
 
     def probe(self) -> Found:
         try:
-            return self.judged(self.asked("look", BEYOND))
+            told = self.asked("look", BEYOND)
+            return self.judged(told) if told["units"] else self._alone(told)
         except (HostError, StillRunning) as error:
             return Found(UNKNOWN, str(error))
+
+    def _alone(self, told: Head) -> Found:
+        """Where the guard gates no unit, whoever serves asks it before each answer: its quiet is all there is."""
+        silent = told["quiet"] is not None and told["quiet"]["operation"] == self.quiet
+        said = f"no unit of mm_services is at the {self.voyage.active}: who serves there asks its guard"
+        return Found(DONE if silent else NOT_DONE, said)
 
     def undo(self) -> None:
         """The quiet ends first, for while it lasts nothing is started; no tombstone can come after that."""

@@ -56,7 +56,7 @@ def ssh_host(directory: Path, options: str = "") -> Iterator[Started]:
     servant = Servant(
         "ssh",
         "orchestrator.demo.sshserver",
-        [str(home), str(host_key), str(authorized), "vmail"],
+        ["127.0.0.1", "0", str(home), str(host_key), str(authorized), "vmail"],
         log=directory / "ssh.log",
     )
     try:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.demo import watch
+from orchestrator.demo import guard, watch
 from orchestrator.demo.control import Servant
 from orchestrator.demo.letters import IN_TURN, Writer
 from orchestrator.demo.mailbox import INBOX, Account
-from orchestrator.demo.stage import OPTIONS
+from orchestrator.demo.sender import OPTIONS
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     account = Account(directory / "vmail" / "example.org" / "anna")
     account.create(INBOX)
     account.create("Sent")
-    arguments = [str(directory / "vmail"), str(directory / "ledger")]
+    arguments = ["127.0.0.1", "0", "mail1.example.org", str(directory / "vmail"), str(directory / "ledger")]
     servant = Servant("smtp", "orchestrator.demo.smtpfront", arguments, log=directory / "log")
     try:
         yield Site(directory, int(str(servant.ready()["port"])))
@@ -68,3 +68,25 @@ def test_whoever_isnt_there_is_refused_while_the_sender_waits(site: Site, to: st
     with pytest.raises((smtplib.SMTPRecipientsRefused, smtplib.SMTPResponseException)):
         site.send(to, b"x\r\n")
     assert (site.ledger.read_text() if site.ledger.exists() else "") == before
+
+
+def test_it_serves_by_its_guards_leave_and_turns_everybody_away_without_it(tmp_path: Path) -> None:
+    guard.lay(tmp_path / "guard", "k" * 32, "org", "primary", dict.fromkeys(("primary", "mirror"), "127.0.0.1"), 0)
+    Account(tmp_path / "vmail" / "example.org" / "anna").create(INBOX)
+    arguments = ["127.0.0.1", "0", "mail1.example.org", *map(str, (tmp_path / "vmail", tmp_path / "ledger"))]
+    front = Servant(
+        "smtp", "orchestrator.demo.smtpfront", [*arguments, str(tmp_path / "guard")], log=tmp_path / "smtp.log"
+    )
+    standing = Servant("guard", "orchestrator.demo.guard", [str(tmp_path / "guard")], log=tmp_path / "guard.log")
+    try:
+        standing.ready()
+        port = int(str(front.ready()["port"]))
+        with pytest.raises(smtplib.SMTPConnectError, match="serves nobody"):
+            smtplib.SMTP("127.0.0.1", port, timeout=20)
+        standing.kill()
+        with pytest.raises(smtplib.SMTPConnectError, match="serves nobody"):
+            smtplib.SMTP("127.0.0.1", port, timeout=20)
+        assert not (tmp_path / "ledger").exists()
+    finally:
+        standing.stop()
+        front.stop()

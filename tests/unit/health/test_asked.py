@@ -93,6 +93,9 @@ def test_tls_comes_first_on_its_own_ports_and_elsewhere_where_it_is_offered() ->
 def test_a_passive_place_without_a_postfix_is_asked_nothing_but_itself() -> None:
     pair = replace(PAIR, services={"pop3": "dovecot"})
     assert tasks(asked.seats(pair, "mail1", ""))["controller"] == [(PROBES, "primary"), (VITALS, "mirror")]
+    pair = replace(PAIR, services={"smtp": "exim4"})
+    controller = tasks(asked.seats(pair, "mail1", ""))["controller"]
+    assert controller == [(PROBES, "primary"), (VITALS, "mirror")], "Postfix alone queues; others are stopped"
 
 
 def test_a_pair_that_only_replicates_is_asked_nothing() -> None:
