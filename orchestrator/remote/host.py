@@ -263,7 +263,7 @@ class Conversation:
             return self._lose(str(error))
         except OSError as error:
             why = f"{type(error).__name__}: {error}"
-        except MailmirrorError as error:  # a subscriber's, which handed a body on to another host: that one is the cause
+        except MailmirrorError as error:  # a subscriber's, that handed a body on to another host: that is the cause
             self._line.abort()
             self._line.settle()
             return self._lose(f"given up, because of {error}")
