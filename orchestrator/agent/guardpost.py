@@ -352,7 +352,12 @@ class Post:
             "armed": self.settings.ttl > 0
             and kept.epoch > 0
             and not (kept.kept.without_end or kept.without_end or kept.attested),
-            "granted": {"without_end": kept.kept.without_end, "refuses": kept.kept.refuses, "leaving": kept.leaving},
+            "granted": {
+                "without_end": kept.kept.without_end,
+                "refuses": kept.kept.refuses,
+                "leaving": kept.leaving,
+                "given": None if self.mind.given == NEVER else now - self.mind.given,
+            },
             "run_out": None if self.mind.granter is None else max(0.0, self.mind.granter.run_out - now),
             "heard": {peer: round(now - at, 1) for peer, at in self.mind.heard.items()},
             "denied": dict(self.mind.denied),
