@@ -69,6 +69,7 @@ class Mind:
     confirmed: bool = False
     named: Mapping[str, int] = field(default_factory=dict)
     next_round: float = NEVER
+    given: float = NEVER  # when the active last asked for, and was sent, a grant without an end
     silent_until: float = NEVER  # until when what it granted in an earlier epoch may last, see Register.lasting
 
 
@@ -288,6 +289,8 @@ def _asked(mind: Mind, message: Message, now: float, fresh: Fresh) -> Tuple[Mind
     if grant is None:
         refuses = f"it refuses in epoch {mind.register.epoch}: a promotion is on"
         return denied(refuses if granter.kept.refuses else f"it knows epoch {mind.register.epoch}")
+    if grant.without_end:
+        mind = replace(mind, given=now)
     return mind, [Message(GRANT, mind.rules.place, message.by, standing(mind), message.nonce, grant._asdict())]
 
 

@@ -357,6 +357,7 @@ class Post:
                 "refuses": kept.kept.refuses,
                 "leaving": kept.leaving,
                 "weak": kept.weak,
+                "given": None if self.mind.given == NEVER else now - self.mind.given,
             },
             "run_out": None if self.mind.granter is None else max(0.0, self.mind.granter.run_out - now),
             "heard": {peer: round(now - at, 1) for peer, at in self.mind.heard.items()},

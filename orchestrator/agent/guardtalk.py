@@ -24,7 +24,8 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, Dict, Generator, List, Optional
+import time
+from typing import Any, Dict, Generator, List, Optional, Tuple
 
 from . import VERSION, address, gate, guardpost, register, settings
 from .guardpost import Post, say
@@ -137,12 +138,39 @@ def sentence(told: Dict[str, Any]) -> str:
         lines += [f"  kept quiet by {by} for another {ends:.1f} s: its mail services aren't started meanwhile"]
     lines += [f"  bounces nothing for good for another {told['soft']:.0f} s"] if told["soft"] else []
     lines += [f"  the lease is {'armed' if told['armed'] else 'not armed'}"] if told["role"] != "witness" else []
+    lines += _promised(told)
     lines += [f"  heard the {peer} {seconds} s ago" for peer, seconds in told["heard"].items()]
     lines += [f"  the {peer} grants nothing: {why}" for peer, why in told["denied"].items()]
     lines += [f"  the {peer} isn't believed: {why}" for peer, why in told["doubted"].items()]
     lines += [f"  no gate in the kernel: {told['gate']['weak']}"] if told["gate"]["weak"] else []
     lines += [f"  failed: {step}: {why}" for step, why in told["hands"]["problems"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _promised(told: Dict[str, Any]) -> List[str]:
+    """What a granter has promised to the active, and what ends that."""
+    if told["role"] not in ("passive", "witness"):
+        return []
+    granted, active = told["granted"], told["active"] or "active"
+    if granted["leaving"]:
+        given = "" if granted["given"] is None else f", and was sent that {granted['given']:.1f} s ago"
+        ends = f"({granted['leaving']}); `mailmirror-guard withdraw` ends it"
+        return [f"  lets the {active} serve without an end{given} {ends}"]
+    if granted["without_end"] and told["run_out"] is not None:
+        return [f"  the {active} may serve without an end: it hasn't confirmed yet that the lease is armed"]
+    return ["  grants nothing: a promotion is on"] if granted["refuses"] else []
+
+
+def _given(run: str) -> Tuple[Dict[str, Any], bool]:
+    """The status once the active was sent what is granted from now on, or had time enough to ask; whether it was."""
+    began = time.monotonic()
+    while True:
+        told = ask({"verb": "status"}, run)
+        given, passed = told["granted"]["given"], time.monotonic() - began
+        sent = told["run_out"] is None or (given is not None and given < passed)
+        if sent or passed > WITHIN:
+            return told, sent
+        time.sleep(0.1)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -209,12 +237,13 @@ def _shown(options: argparse.Namespace, run: str) -> int:
 
 def _told(options: argparse.Namespace, run: str) -> int:
     """Ask the guard, and tell its answer."""
-    told = ask({"verb": "status"}, run)
+    told, sent = ask({"verb": "status"}, run), True
     if options.verb == "serve":
         epoch = int(told["later"] or told["epoch"])
         told = ask({"verb": "attest", "epoch": epoch, "words": options.attest}, run)
     elif options.verb == "grant":
         told = ask({"verb": "leave", "words": options.reason}, run)
+        told, sent = (told, True) if "error" in told else _given(run)
     elif options.verb == "begin":
         told = ask({"verb": "begin", "epoch": options.epoch, "active": options.active}, run)
     elif options.verb in ("forget", "resume"):
@@ -225,6 +254,11 @@ def _told(options: argparse.Namespace, run: str) -> int:
         say(f"mailmirror-guard: refused: {told['error']}.")
         return 4
     sys.stdout.write(json.dumps(told, indent=1) + "\n" if getattr(options, "format", "") == "json" else sentence(told))
+    if not sent:
+        say(
+            "mailmirror-guard: the active hasn't asked for it: leave this host alone until the status says it was sent."
+        )
+        return 1
     return 0
 
 

@@ -21,7 +21,7 @@ from typing import NoReturn, Self
 from orchestrator import __version__
 from orchestrator.agent import PROTOCOL
 from orchestrator.agent.wire import Bytes, Decoder, Frame, Garbled, Kind, halves
-from orchestrator.errors import AgentFault, HostUnreachable, LinkLost, StillRunning
+from orchestrator.errors import AgentFault, HostUnreachable, LinkLost, MailmirrorError, StillRunning
 from orchestrator.remote.lanes import Branch, Lanes, open_lanes
 from orchestrator.remote.lines import PATIENCE, TICK, Duplex, Line, SocketLine
 from orchestrator.remote.pending import Head, Pending
@@ -263,6 +263,10 @@ class Conversation:
             return self._lose(str(error))
         except OSError as error:
             why = f"{type(error).__name__}: {error}"
+        except MailmirrorError as error:  # a subscriber's, that handed a body on to another host: that is the cause
+            self._line.abort()
+            self._line.settle()
+            return self._lose(f"given up, because of {error}")
         except Exception as error:  # noqa: BLE001 - a subscriber's: it must not leave the others waiting for ever
             self._line.abort()
             self._line.settle()

@@ -79,6 +79,31 @@ def test_rows_of_moved_and_expired_messages_are_forgotten_and_those_in_quarantin
     assert uidrows(laid) == 0
 
 
+@pytest.mark.issue("2.5 quarantine: kept for mm_undelete, 7 days, and gone after it, folders with what is in them too")
+def test_what_is_deleted_is_kept_for_its_time_and_no_longer(
+    laid: pairs.Laid, box: pairs.Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, outside = laid.mirror / ".mailmirror/quarantine", tmp_path / "outside"
+    outside.write_text("nobody's business")
+    box.folder(INBOX).expunge(sorted(box.folder(INBOX).messages())[:1])
+    (laid.mirror / ANN / ".Plans/cur/.link").symlink_to(outside)
+    (laid.mirror / ANN / ".Plans/made-here").mkdir()
+    box.delete("Plans")
+    laid.sync()
+    began, names = time.time(), {path.name for path in kept.rglob("*")}
+    assert len(names) > 5 and any("Plans" in name for name in names) and any("link" in name for name in names), names
+
+    def a_pass_after(days: float) -> set[str]:
+        laid.end()
+        monkeypatch.setattr(time, "time", lambda: began + days * 86400)
+        laid.sync()
+        return {path.name for path in kept.rglob("*")}
+
+    assert a_pass_after(6.9) == names
+    assert a_pass_after(7.1) == set()
+    assert outside.read_text() == "nobody's business"
+
+
 @pytest.mark.issue("2.5 undelete: a whole folder comes back, with its flags and UIDs")
 def test_a_whole_folder_comes_back_as_it_was(laid: pairs.Laid, box: pairs.Mailbox) -> None:
     there = laid.mirror / ANN / ".Plans"

@@ -53,13 +53,46 @@ def test_the_guards_are_there_and_the_lease_is_armed(site: Site) -> None:
 
 
 @pytest.mark.issue("4.P witness down, mirror rebooting, controller dead, both at once: a healthy primary serves on")
-def test_a_healthy_primary_outlives_its_granters_one_after_the_other(site: Site) -> None:
-    site.witness.power_cut()
+@pytest.mark.parametrize(("first", "second"), [("witness", "mirror"), ("mirror", "witness")])
+def test_a_healthy_primary_outlives_its_granters_one_after_the_other(site: Site, first: str, second: str) -> None:
+    """With the mirror goes the controller's host."""
+    site.hosts[first].power_cut()
     until(lambda: status(site.primary)["left"] is None, within=LATE, what="a grant without an end")
-    site.mirror.power_cut()
+    site.hosts[second].power_cut()
     assert serves(site)
-    until(lambda: status(site.primary)["heard"]["mirror"] > 2 * TTL, within=4 * LATE, what="both are long gone")
+    until(lambda: status(site.primary)["heard"][second] > 2 * TTL, within=4 * LATE, what="both are long gone")
     assert serves(site) and holds_address(site)
+
+
+@pytest.mark.issue("4.P mirror rebooting in order, with the witness down at once: a healthy primary serves on")
+def test_a_mirror_that_is_rebooted_in_order_lets_the_primary_serve_on(site: Site) -> None:
+    """Its guard is stopped with the host, and says so before it ends."""
+    site.mirror.shut_down()
+    site.witness.power_cut()
+    until(lambda: status(site.primary)["heard"]["mirror"] > 2 * TTL, within=4 * LATE, what="both are long gone")
+    assert status(site.primary)["left"] is None and serves(site) and holds_address(site)
+
+
+@pytest.mark.issue(
+    "4.2 open-ended grants, given and withdrawn by mailmirror-guard grant and withdraw on the host itself"
+)
+@pytest.mark.parametrize("place", ["mirror", "witness"])
+def test_an_operator_takes_a_granter_away_and_has_it_back(site: Site, place: str) -> None:
+    leaving, other = site.hosts[place], site.hosts["witness" if place == "mirror" else "mirror"]
+    said = leaving.run(["mailmirror-guard", "grant", "--open-ended", "--reason", "new kernel"])
+    assert "lets the primary serve without an end, and was sent that 0." in said and "(new kernel)" in said
+    until(lambda: status(site.primary)["left"] is None, within=TTL, what="the primary serves without an end")
+    assert not status(site.primary)["armed"]
+    leaving.power_cut()
+    other.power_cut()  # at once: without that grant the primary would stop
+    until(lambda: status(site.primary)["heard"][place] > 2 * TTL, within=4 * LATE, what="both are long gone")
+    assert serves(site) and holds_address(site)
+    site.mend()
+    until(lambda: all(age < TTL for age in status(site.primary)["heard"].values()), within=LATE, what="both are back")
+    assert "new kernel" in leaving.run("mailmirror-guard status"), "it is remembered"
+    assert not status(site.primary)["armed"]
+    assert "new kernel" not in leaving.run("mailmirror-guard withdraw")
+    wait_armed(site)
 
 
 @pytest.mark.issue("4.P witness down, mirror down, both at once: it stops at its deadline, and serves when one is back")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agent import homes, queueorder
+from orchestrator.agent import guardtalk, homes, queueorder
 from orchestrator.agent.guardpost import SOCKET, Post
 from orchestrator.agent.guardtalk import asked, main
 from orchestrator.agent.homes import PLAIN, Home
@@ -165,6 +165,23 @@ def test_the_command_shows_all_guards_and_changes_none_that_is_not_named(capsys:
     assert main(["grant", "--open-ended", "--reason", "new kernel"]) == 2
     assert "net, org" in capsys.readouterr().err
     assert main(["--pair", "nobody", "withdraw"]) == 2
+
+
+@pytest.mark.issue("4.2 open-ended grants by mailmirror-guard grant, which says whether the active has it; withdraw")
+def test_a_grant_that_nobody_has_asked_for_is_told_and_may_be_withdrawn(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guardtalk, "WITHIN", 0.3)
+    settings_at(PLAIN, "org")
+    with at_work(SETTINGS, PLAIN.state, PLAIN.run):
+        assert main(["begin", "--epoch", "1", "--active", "primary"]) == 0
+        assert "hasn't confirmed yet that the lease is armed" in capsys.readouterr().out
+        assert main(["grant", "--open-ended", "--reason", "new kernel"]) == 1
+        said = capsys.readouterr()
+        assert "lets the primary serve without an end (new kernel); `mailmirror-guard withdraw` ends it" in said.out
+        assert "leave this host alone" in said.err
+        assert main(["status"]) == 0 and "(new kernel)" in capsys.readouterr().out
+        assert main(["withdraw"]) == 0 and "new kernel" not in capsys.readouterr().out
 
 
 def test_where_one_guard_is_it_is_meant_and_none_is_told_apart_from_another_pairs(host: Path) -> None:

@@ -165,6 +165,17 @@ def test_a_subscriber_that_raises_ends_the_conversation_and_says_so() -> None:
             talk.request("bodies", {"n": 1, "size": 1}, timeout=10)
 
 
+def test_the_host_that_a_body_was_handed_on_to_is_named_as_the_cause() -> None:
+    def hands_on(frame: Frame) -> None:
+        raise LinkLost("mail2: the agent ended it (it said: No space left on device)")
+
+    with Conversation(toy(), name="mail1") as talk:
+        talk.subscribe(hands_on)
+        with pytest.raises(LinkLost) as told:
+            talk.request("bodies", {"n": 1, "size": 1}, timeout=10)
+    assert "given up, because of mail2: the agent ended it (it said: No space left on device)" in str(told.value)
+
+
 def test_a_subscriber_that_blocks_is_not_taken_for_death() -> None:
     release, blocked = threading.Event(), list[bool]()
     with Conversation(toy(), name="toy", heartbeat=0.1, dead_after=1.0) as talk:
