@@ -205,7 +205,7 @@ def test_hands_of_a_hushed_place_stop_what_queues(monkeypatch: pytest.MonkeyPatc
     for name in ("start", "stop"):
         monkeypatch.setattr(getattr(hands, "units"), name, functools.partial(noted, name))  # noqa: B009
     units = ("postfix.service", "dovecot.service")
-    working = Hands(ALONE._replace(units=units, postfix=True), str(tmp_path))
+    working = Hands(ALONE._replace(units=units, postfix=True), str(tmp_path), print)
     try:
         working.want(Wish("passive", False, "192.0.2.1", False, quiet=True))
         deadline = time.monotonic() + 10
