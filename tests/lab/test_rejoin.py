@@ -116,6 +116,9 @@ def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
     assert primary.run(LISTING) == stood, "a dry run touches nothing, not even a ctime"
     assert survey["counts"]["message"] == 5 and survey["counts"]["flags"] == 1
 
+    asked = mirror.attempt("mailmirror rejoin")
+    assert asked.returncode == 5 and "5 × never replicated" in asked.stderr, "told before it asks"
+    assert primary.run(LISTING) == stood
     known = uids(site, user, "mail2")
     rejoined(site, dies_after="set_aside: done")
     row = typed(site, "history")[-1]

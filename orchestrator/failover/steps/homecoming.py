@@ -88,6 +88,11 @@ class Hold(Guarded):
 
     def act(self) -> None:
         self.wait(lambda: self.look(self.voyage.passive, self._shut))
+        if self.voyage.notes.get(HELD) is None:
+            self._hold()
+            self.wait(lambda: self.look(self.voyage.passive, self._shut))
+
+    def _hold(self) -> None:
         name = f"{self.name}.hush.{self.voyage.world.wall():.3f}"
         self.order(self.voyage.passive, "hush", name, epoch=self.voyage.leads, seconds=HUSHED)
         self.wait(lambda: self.look(self.voyage.passive, lambda told: _hushed(name, told)))
@@ -118,6 +123,8 @@ class Hold(Guarded):
             return Found(NOT_DONE, f"{where}, and not behind its gate in epoch {self.voyage.leads}")
         if told["hands"]["problems"]:
             return Found(NOT_DONE, "; ".join(f"{step}: {why}" for step, why in told["hands"]["problems"].items()))
+        if not told["hands"]["done"]:  # mailboxes stopped; Postfix proven to queue only, or down
+            return Found(NOT_DONE, f"{where}, and still stops or starts something")
         return Found(DONE, f"{where}: it serves nobody, and delivers nothing")
 
 
