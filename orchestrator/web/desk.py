@@ -31,8 +31,8 @@ T = TypeVar("T")
 Json = Any
 """What `json.dumps` takes."""
 
-WORDS = ("ctimes",)
-"""What an order of a journey may say beside its reason, for its steps."""
+WORDS = {"ctimes": ("trust", "void"), "survey": ("count", "trust", "void")}
+"""What an order of a journey, or a plan of it, may say beside its reason."""
 PROGRESS_AFTER = 0.3  # seconds; a pass that is done sooner tells nothing on its way
 PROGRESS_EVERY = 0.2
 EVENTS_KEPT = 256  # per subscriber; who reads slower loses the oldest
@@ -250,12 +250,21 @@ class Desk:
         return self._one(request).call(work, request.seconds("timeout"))
 
     def _plan(self, request: Request, outlet: Outlet) -> Json:
-        return self._moving().plan(self._name(request), request.text("journey"), request.text("survey", ""))
+        return self._moving().plan(self._name(request), request.text("journey"), self._word(request, "survey"))
 
     def _journey(self, request: Request, outlet: Outlet) -> Json:
         name, journey, by = self._name(request), request.text("journey"), request.text("by")
-        said = {each: request.text(each) for each in WORDS if request.text(each, "")}
+        ctimes = self._word(request, "ctimes")
+        said = {"ctimes": ctimes} if ctimes else {}
         return self._moving().go(name, journey, by, request.text("reason", ""), outlet, said)
+
+    @staticmethod
+    def _word(request: Request, name: str) -> str:
+        """One of the words that are known, or nothing."""
+        word = request.text(name, "")
+        if word and word not in WORDS[name]:
+            raise UsageError(f"The request's {name!r} has to be one of {', '.join(WORDS[name])}, not {word[:40]!r}.")
+        return word
 
     def _op(self, request: Request, outlet: Outlet) -> Json:
         what, operation, reason = request.text("what"), request.text("id"), request.text("reason", "")

@@ -120,7 +120,7 @@ def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
     assert asked.returncode == 5 and "5 × never replicated" in asked.stderr, "told before it asks"
     assert primary.run(LISTING) == stood
     known = uids(site, user, "mail2")
-    rejoined(site, dies_after="set_aside: done")
+    rejoined(site, dies_after="hold_queue: done")
     row = typed(site, "history")[-1]
     assert row["state"] == "done" and row["cuts"][0]["epoch"] == 2, row
     report = json.loads(mirror.run(["cat", row["report"]]))
@@ -153,6 +153,7 @@ def rejoined(site: Site, dies_after: str) -> None:
     print("".join(seen))
     mirror.kill(product.UNIT)
     asked.communicate(timeout=60)
+    assert asked.returncode != 0, "the daemon was killed before the end"
     mirror.systemctl("restart", product.UNIT)
     until(lambda: typed(site, "history")[-1]["state"] not in ("open",), within=60, every=0.5, what="it goes on")
 

@@ -100,6 +100,8 @@ def test_each_verb_answers_with_what_its_command_prints_as_json(desk: Desk, worl
         {"verb": "verify", "deep": 1},
         {"verb": "release"},
         {"verb": "undelete", "since": "yesterday"},
+        {"verb": "journey", "journey": "rejoin", "ctimes": "perhaps"},
+        {"verb": "plan", "journey": "rejoin", "survey": "perhaps"},
     ],
 )
 def test_what_it_can_t_understand_is_a_usage_error_and_does_nothing(
