@@ -126,9 +126,10 @@ def standing(mind: Mind) -> Standing:
 
 
 def quiet_left(mind: Mind, now: float) -> float:
-    """Seconds for which this active holds its lease and yet serves nobody, by an order; 0 when it doesn't."""
-    register = mind.register
-    return max(0.0, register.quiet_until - now) if register.quiet and mind.holder is not None else 0.0
+    """Seconds for which this active holds its lease and yet serves nobody, or this passive place doesn't even queue,
+    by an order; 0 when it isn't so.
+    """
+    return max(0.0, mind.register.quiet_until - now) if mind.register.quiet else 0.0
 
 
 def soft_left(mind: Mind, now: float) -> float:

@@ -5,7 +5,7 @@
     mailmirror-guard grant --open-ended --reason '...'      before this granter is rebooted or taken away
     mailmirror-guard withdraw                               end of an attestation, or of a grant without an end
     mailmirror-guard begin --epoch 1 --active primary       the first register of a pair that has none anywhere
-    mailmirror-guard resume                                 end what keeps the active quiet: it serves again at once
+    mailmirror-guard resume                                 end what keeps this place quiet: it serves, or queues, again
     mailmirror-guard forget                                 the active's stores were changed on purpose
     mailmirror-guard run | gate UNIT | tidy                 for systemd
 
@@ -188,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
     grant.add_argument("--open-ended", action="store_true", required=True)
     grant.add_argument("--reason", required=True)
     verbs.add_parser("withdraw", help="the end of an attestation, or of a grant without an end")
-    verbs.add_parser("resume", help="the end of what keeps the active quiet: it serves again")
+    verbs.add_parser("resume", help="the end of what keeps this place quiet: it serves, or queues, again")
     verbs.add_parser("forget", help="what was remembered of the active's stores: they were changed on purpose")
     begin = verbs.add_parser("begin", help="the first register, where no guard of the pair has one")
     begin.add_argument("--epoch", type=int, required=True)

@@ -29,7 +29,7 @@ POSTFIX = ("postfix.service", "postfix@-.service")
 class Wish(NamedTuple):
     """`role` as of guard.Posture; `serves`: it may, now; `active`: the address of the active, for what queues; `stop`:
     there is no gate in the kernel, so what doesn't serve has to be stopped; `quiet`: nothing is started nor taken up,
-    though it may; `soft`: Postfix bounces nothing for good.
+    though it may, and a passive place doesn't even queue; `soft`: Postfix bounces nothing for good.
     """
 
     role: str
@@ -62,7 +62,7 @@ class Hands:
         with self._turn:
             if wish != self._wish:
                 self._wish = wish
-                self.queues = self.queues and wish.role == "passive"
+                self.queues = self.queues and wish.role == "passive" and not wish.quiet
                 self._turn.notify()
 
     def told(self) -> Dict[str, Any]:
@@ -148,7 +148,9 @@ class Hands:
         if wish.serves:
             return self._serving(wish, mailboxes)
         steps = [(f"let {each} go", self._letting_go(each, where)) for each, where in self._settings.addresses]
-        if wish.role == "passive":
+        if wish.role == "passive" and wish.quiet:
+            steps.append(("stop", lambda: _proven(units.stop(self._settings.units))))
+        elif wish.role == "passive":
             steps.append(("stop", lambda: _proven(units.stop(mailboxes))))
             steps.append(("open", lambda: quiesce.lift(self._state)))
             steps.append(("hold Postfix", lambda: self._hold(wish.active)))
@@ -183,7 +185,7 @@ class Hands:
                 self.queues = False
             raise
         with self._turn:
-            passive = self._wish is not None and self._wish.role == "passive"
+            passive = self._wish is not None and self._wish.role == "passive" and not self._wish.quiet
             self.queues = proof.state == posture.DONE and passive
         if proof.state != posture.DONE:
             raise Fault("not-held", "Postfix doesn't only queue yet: " + "; ".join(proof.why), "It is looked at again.")

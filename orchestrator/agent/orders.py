@@ -149,8 +149,21 @@ def _quiesce(mind: Mind, order: Order, now: float) -> Mind:
     return replace(mind, register=register)
 
 
+def _hush(mind: Mind, order: Order, now: float) -> Mind:
+    """A passive place's Postfix, which only queues, is kept down too, so that what waits there can be put on hold.
+    When the time is over, or after a reboot, it queues and relays again; a promotion ends it.
+    """
+    _same_epoch(mind, order)
+    if mind.rules.place == WITNESS or posture(mind).role != "passive":
+        raise Impossible(f"only a passive place is hushed: {posture(mind).why}")
+    if not 0 < order.seconds <= LONGEST_QUIET:
+        raise Impossible(f"it is hushed for up to {LONGEST_QUIET:g} seconds, and not for {order.seconds:g}")
+    register = replace(mind.register, quiet=order.operation, quiet_until=now + order.seconds)
+    return replace(mind, register=register)
+
+
 def _resume(mind: Mind, order: Order, _: float) -> Mind:
-    """The end of quiesce before its time: it serves again."""
+    """The end of quiesce or hush before its time: it does again what its role is."""
     _same_epoch(mind, order)
     return replace(mind, register=replace(mind.register, quiet="", quiet_until=0.0))
 
@@ -203,6 +216,7 @@ _VERBS: Mapping[str, Callable[[Mind, Order, float], Mind]] = {
     "refuse": _refuse,
     "relent": _relent,
     "quiesce": _quiesce,
+    "hush": _hush,
     "resume": _resume,
     "tombstone": _tombstone,
     "advance": _advance,

@@ -193,7 +193,11 @@ def waiting(ledger: Ledger) -> Dict[int, Set[bytes]]:
 def allowed(ledger: Ledger, waits: Dict[int, Set[bytes]]) -> List[Line]:
     """A line per folder from the ledger, as it would be if the waiting deletions had been applied."""
     going = {(lid, what, name) for lid, what, name, *_ in ledger.waiting() if what != MESSAGE}
-    staying = ((row.lid, row) for row in ledger.sidecars() if (row.lid, SIDECAR, row.name) not in going)
+    staying = (
+        (row.lid, row)
+        for row in ledger.sidecars()
+        if (row.lid, SIDECAR, row.name) not in going and not _is_leftover(row)
+    )
     found = []
     for line in lines(ledger.places.items(), staying):
         lid = ledger.by_path[line.path].lid
@@ -205,6 +209,13 @@ def allowed(ledger: Ledger, waits: Dict[int, Set[bytes]]) -> List[Line]:
         if line.messages or (lid, FOLDER, b"") not in going:
             found.append(line)
     return found
+
+
+def _is_leftover(row: HeldSidecar) -> bool:
+    """Whether it is a uidlist that stood here before a copy was adopted, of a folder in which the source's server has
+    made none yet. It stays until it makes one: UIDs that clients may know are better than none.
+    """
+    return row.size < 0 and names.is_uidlist(row.name)
 
 
 def without(line: Line, waits: Set[bytes], listed: bool) -> Line:

@@ -42,8 +42,9 @@ class Register:
     epoch and generation of each store, by the first letters of its id, as the active told them; `done`: operation ->
     outcome; `weak`: the active told that its kernel doesn't end its lease. `before`: the active of the earlier epoch,
     to whom this granter may have granted so many seconds (`lasting`, infinite for a grant without an end) after it was
-    fenced: it grants nothing until that has run out. `quiet`: the operation that has this active serve nobody until
-    `quiet_until`, and `fresh`: when a promotion made it active, both in CLOCK_BOOTTIME of `boot`; empty and 0 for none.
+    fenced: it grants nothing until that has run out. `quiet`: the operation that has this active serve nobody, or
+    this passive place not even queue, until `quiet_until`, and `fresh`: when a promotion made it active, both in
+    CLOCK_BOOTTIME of `boot`; empty and 0 for none.
     """
 
     epoch: int

@@ -14,6 +14,7 @@ import click
 from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, style_option
 from orchestrator.inventory.model import Pair
+from orchestrator.records import papers
 from orchestrator.records.journal import Decision, Journal
 
 MOST = 50
@@ -46,12 +47,14 @@ def _rows(pair: Pair) -> list[dict[str, Any]]:
         return []
     with Journal(pair.state_dir) as journal:
         found = journal.operations(pair.name)[-MOST:]
+        cuts = {each.id: _cuts(journal, each.id) for each in found if each.opening.journey == "rejoin"}
     return [
         {
             "pair": pair.name, "operation": each.id, "journey": each.opening.journey, "from": each.opening.active,
             "to": each.opening.passive, "epoch": each.opening.leads, "by": each.opening.by,
             "reason": each.opening.reason, "began": each.began, "ended": each.ended, "state": str(each.state),
-            "said": each.said, "at": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began)),
+            "said": each.said, "report": _report(pair, each.id), "cuts": cuts.get(each.id, []),
+            "at": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began)),
         }
         for each in found
     ]  # fmt: skip
@@ -92,3 +95,15 @@ def _decision(kept: Decision) -> dict[str, Any]:
         "why": " ".join(held) or told.get("why") or "", "evidence": list(told.get("evidence") or ()),
         "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept.at)),
     }  # fmt: skip
+
+
+def _report(pair: Pair, operation: str) -> str | None:
+    """Where its report by message is; None where there is none."""
+    path = papers.path_of(pair.state_dir, pair.name, operation, "report")
+    return str(path) if path.exists() else None
+
+
+def _cuts(journal: Journal, operation: str) -> list[Any]:
+    """By which cuts a returned host was compared, a store each: what was changed there after one is at risk."""
+    known: Any = journal.notes(operation).get("found")
+    return [each for each in known["cuts"] if each] if isinstance(known, dict) else []

@@ -19,7 +19,7 @@ from orchestrator.records.lock import Held, Lock
 if TYPE_CHECKING:
     from orchestrator.inventory.model import Pair
 
-JOURNEYS = ("switchover", "failover", "failback")
+JOURNEYS = ("switchover", "failover", "failback", "rejoin")
 EXITS = {"done": 0, "rolled back": 1, "aborted": 1, "stuck": 7, "open": 7}
 
 
@@ -29,13 +29,16 @@ def show_plan(front: Front, pair: Pair, journey: str) -> None:
     click.echo(json.dumps(told, indent=2) if front.style == "json" else planned(pair, journey, told))
 
 
-def plan(front: Front, pair: Pair, journey: str) -> dict[str, Any]:
-    """Each step with what is there now, as JSON: looked at here or by the daemon."""
+def plan(front: Front, pair: Pair, journey: str, survey: str = "") -> dict[str, Any]:
+    """Each step with what is there now, as JSON: looked at here or by the daemon; of a rejoin, with `survey` (what
+    ctimes are good for) also what it would bring home.
+    """
     try:
         with Lock(pair.state_dir, pair.name, "plan"):
-            told: dict[str, Any] = _journeys().planned(_means(front, pair), journey)
+            told: dict[str, Any] = _journeys().planned(_means(front, pair), journey, survey)
     except Held as held:
-        told = reach.ask_daemon(pair, {"verb": "plan", "pair": pair.name, "journey": journey}, held)
+        asked = {"verb": "plan", "pair": pair.name, "journey": journey, "survey": survey}
+        told = reach.ask_daemon(pair, asked, held)
     return told
 
 
@@ -56,15 +59,22 @@ def go(front: Front, pair: Pair, journey: str, *, yes: bool, reason: str) -> int
 
 def order(front: Front, pair: Pair, journey: str, reason: str) -> int:
     """Carry it out, here or in the daemon; the exit code."""
+    return ended(front, carried_out(front, pair, journey, reason, {}))
+
+
+def carried_out(front: Front, pair: Pair, journey: str, reason: str, said: dict[str, str]) -> dict[str, Any]:
+    """How it ended, as JSON. `said`: what the order says beside, for the journey's steps."""
     by = reach.by()
+    told: dict[str, Any]
     try:
         with Lock(pair.state_dir, pair.name, journey):
-            told = _journeys().told(_means(front, pair), journey, by=by, reason=reason, progress=_progress)
+            means = _means(front, pair)
+            told = _journeys().told(means, journey, by=by, reason=reason, progress=_progress, said=said)
             _keep(pair, told)
     except Held as held:
-        asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason}
+        asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason, **said}
         told = reach.ask_daemon(pair, asked, held, _progress)
-    return _ended(front, told)
+    return told
 
 
 def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
@@ -76,7 +86,7 @@ def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
     except Held as held:
         asked = {"verb": "op", "pair": pair.name, "what": what, "id": name, "reason": reason}
         told = reach.ask_daemon(pair, asked, held, _progress)
-    code = _ended(front, told)
+    code = ended(front, told)
     return 0 if (what, told["state"]) in (("abort", "aborted"), ("rollback", "rolled back")) else code
 
 
@@ -88,7 +98,8 @@ def _keep(pair: Pair, told: dict[str, Any]) -> None:
         reach.keep_roles(pair, active, other, told["epoch"])
 
 
-def _ended(front: Front, told: dict[str, Any]) -> int:
+def ended(front: Front, told: dict[str, Any]) -> int:
+    """Print how it ended; the exit code."""
     if front.style == "json":
         click.echo(json.dumps(told, indent=2))
     else:

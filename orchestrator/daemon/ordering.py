@@ -161,12 +161,14 @@ class Decisions:
 
     # ---- journeys ----------------------------------------------------------------------------------------------------
 
-    def plan(self, pair: str, journey: str) -> Any:
-        return self._travels.plan(pair, journey)
+    def plan(self, pair: str, journey: str, survey: str = "") -> Any:
+        return self._travels.plan(pair, journey, survey)
 
-    def go(self, pair: str, journey: str, by: str, reason: str, outlet: Outlet) -> Any:
+    def go(
+        self, pair: str, journey: str, by: str, reason: str, outlet: Outlet, said: Mapping[str, Any] | None = None
+    ) -> Any:
         with self._decided(pair, journey, by, reason):
-            return self._travels.go(pair, journey, by, reason, outlet)
+            return self._travels.go(pair, journey, by, reason, outlet, said)
 
     def order(self, pair: str, what: str, operation: str, by: str, reason: str, outlet: Outlet) -> Any:
         with self._decided(pair, f"op {what}", by, reason):

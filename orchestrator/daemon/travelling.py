@@ -38,12 +38,14 @@ class Travelling:
         self._pairs, self._followers, self._connect = pairs, followers, connect
         self._busy = {name: threading.Lock() for name in pairs}
 
-    def plan(self, pair: str, journey: str) -> Any:
-        return self._alone(pair, f"a plan of a {journey}", lambda means: journeys.planned(means, journey))
+    def plan(self, pair: str, journey: str, survey: str = "") -> Any:
+        return self._alone(pair, f"a plan of a {journey}", lambda means: journeys.planned(means, journey, survey))
 
-    def go(self, pair: str, journey: str, by: str, reason: str, outlet: Outlet) -> Any:
+    def go(
+        self, pair: str, journey: str, by: str, reason: str, outlet: Outlet, said: Mapping[str, Any] | None = None
+    ) -> Any:
         def work(means: Means) -> dict[str, Any]:
-            return journeys.told(means, journey, by=by, reason=reason, progress=outlet.offer)
+            return journeys.told(means, journey, by=by, reason=reason, progress=outlet.offer, said=said)
 
         return self._alone(pair, f"a {journey}", work)
 

@@ -329,7 +329,9 @@ class Conductor(Generic[W]):
             refused, said = _called(step.act if acting else step.undo)
             if acting:
                 self._journal.mark(operation.id, line.number, line.verb, Phase.ACTED, said)
-            look = replace(look, found=None, verified=False, acts=look.acts + 1, unknowns=0, refused=refused)
+            look = replace(
+                look, found=None, verified=False, acts=look.acts + 1, unknowns=0, refused=refused, erred=said
+            )
         hand.look = replace(look, late=self._clock.now() >= hand.deadline)
 
 
@@ -355,7 +357,8 @@ def _called(act: Callable[[], None]) -> tuple[str, str]:
     except BrokenPromise:
         raise
     except Refused as error:
-        return str(error), str(error)
+        said = str(error) if error.remedy == error.default_remedy else f"{error} {error.remedy}"
+        return said, said
     except (MailmirrorError, OSError) as error:
         return "", str(error)
     return "", ""

@@ -10,7 +10,10 @@ from typing import Protocol, TypeVar
 
 from orchestrator.failover.world import Equality
 from orchestrator.replication.indexes import Carrying
-from orchestrator.replication.report import LastPass, PairStatus, SyncReport
+from orchestrator.replication.report import LastPass, PairStatus, SyncReport, VerifyReport
+
+SHOWN = 10
+"""Differences in one sentence."""
 
 T = TypeVar("T")
 
@@ -22,6 +25,7 @@ class Copies(Protocol):
     def look(self) -> PairStatus: ...
     def last_pass(self) -> LastPass: ...
     def carry_indexes(self, carrying: Carrying, *, stopped: bool) -> int: ...
+    def verify(self, deep: bool = False) -> Sequence[VerifyReport]: ...
     def let_go(self) -> None: ...
     def close(self) -> None: ...
 
@@ -81,6 +85,19 @@ class Alone:
 
         return self._tried(adopted)
 
+    def adopt(self, within: float) -> Equality:
+        del within
+
+        def adopted(session: Copies) -> Equality:
+            session.sync(adopt=True)
+            return _verified(session.verify())
+
+        return self._tried(adopted)
+
+    def proof(self, within: float) -> Equality:
+        del within
+        return self._tried(lambda session: _verified(session.verify()))
+
     def _tried(self, work: Callable[[Copies], T]) -> T:
         try:
             return work(self._open())
@@ -98,6 +115,14 @@ class Alone:
         if not self._kept_off:
             self._away()
             self._kept_off = True
+
+
+def _verified(reports: Sequence[VerifyReport]) -> Equality:
+    wrong = [f"{each.account} {each.folder}: {each.what}" for report in reports for each in report.differences[:SHOWN]]
+    if wrong or not all(report.equal for report in reports):
+        return Equality(False, "; ".join(wrong) or "they differ")
+    first = reports[0]
+    return Equality(True, f"{first.accounts} accounts with {first.messages} messages are equal")
 
 
 def _proven(found: LastPass) -> Equality:

@@ -65,6 +65,13 @@ class Look:
     unknowns: int = 0
     late: bool = False
     refused: str = ""
+    erred: str = ""  # what the last act raised, if it wasn't refused
+
+    @property
+    def why(self) -> str:
+        """Why it isn't done, for people."""
+        said = self.found.said if self.found is not None else ""
+        return self.refused or (f"{said} (its last try: {self.erred})" if self.erred else said)
 
 
 class Standing(NamedTuple):
@@ -150,11 +157,12 @@ def next_move(
     if not standing.intended:
         return Move(Do.INTEND, line.number, line.why)
     here = look if look is not None and look.number == line.number else Look(line.number)
-    return _forward(line, standing, here, final=may_turn_back(lines, known))
+    final = may_turn_back(lines, known) or point_of(lines) is None
+    return _forward(line, standing, here, final=final)
 
 
 def _forward(line: Line, standing: Standing, look: Look, *, final: bool) -> Move:
-    """`final`: a refusal needn't be waited out, since there is a way back."""
+    """`final`: a refusal needn't be waited out, since there is a way back, or a person is to look and nobody waits."""
     number, found = line.number, look.found
     if found is None:
         return Move(Do.PROBE if not look.acts else Do.VERIFY, number)
@@ -163,7 +171,7 @@ def _forward(line: Line, standing: Standing, look: Look, *, final: bool) -> Move
             return Move(Do.PASS, number, found.said if standing.begun else f"found so: {found.said}")
         return Move(Do.VERIFY, number)
     if look.late:
-        return Move(Do.FAIL, number, f"{found.state} within {line.within:g}s: {look.refused or found.said}")
+        return Move(Do.FAIL, number, f"{found.state} within {line.within:g}s: {look.why}")
     if found.state is NOT_DONE:
         if look.refused and final:
             return Move(Do.FAIL, number, look.refused)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import HostError, HostUnreachable, NotPermitted, OperatorError, Refused
@@ -26,6 +27,7 @@ from orchestrator.readiness.gather import gather
 from orchestrator.records import fences
 from orchestrator.remote.host import Conversation
 from orchestrator.remote.opening import open_conversation
+from orchestrator.replication.homecoming import Store
 from orchestrator.traffic import declared
 from orchestrator.traffic.switch import Pointer
 from orchestrator.traffic.vip import End, Vip
@@ -34,6 +36,8 @@ ALLOW = ("replication", "services")
 PLANNED = frozenset(("guards", "gate", "disk", "address", "dns", "command", "queueing"))
 """The checks that a journey with both hosts at hand rests on."""
 
+LOOK = 10.0
+"""Seconds for a look at a marker."""
 PATIENCE = 4.0
 """Seconds that anybody waits for a conversation to begin. It goes on beginning: a slow host is heard by who asks next.
 """
@@ -137,6 +141,22 @@ class Hosts:
 
     def stores(self, place: str) -> Sequence[str]:
         return [store.root for store in self._at(place).stores]
+
+    def mailstores(self, place: str) -> Sequence[Store]:
+        host, link = self._at(place), self._link(place, LOOK)
+        found = []
+        for store in host.stores:
+            marker = link.request("store.look", {"store": store.root}, timeout=LOOK).head["marker"]
+            if marker is None:
+                raise Refused(
+                    f"{store.root} on {host.name} has no marker: nobody can say what it has of its own.",
+                    remedy="Mount its file system; where the disk is a new one, `mailmirror seed` copies everything.",
+                )
+            found.append(Store(link, store.root, str(marker["store"]), store.accounts, host.other_dovecot))
+        return found
+
+    def directory(self) -> Path:
+        return self._pair.state_dir
 
     def leased(self) -> bool:
         return self._pair.lease is not None and self._pair.at(WITNESS) is not None

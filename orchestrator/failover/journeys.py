@@ -7,31 +7,36 @@ begun while an operation of the pair is open; what a dead controller left open i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator import __version__
-from orchestrator.errors import NothingToDo
+from orchestrator.errors import NothingToDo, Refused
 from orchestrator.failover import playbook
 from orchestrator.failover.conductor import Conductor, Seen
 from orchestrator.failover.copying import Alone, Copies
 from orchestrator.failover.course import Do, Move
 from orchestrator.failover.hosts import Hosts
 from orchestrator.failover.standing import Standing, by_markers, by_registers
-from orchestrator.failover.steps import MAKERS
+from orchestrator.failover.step import Remembered, Voyage
+from orchestrator.failover.steps import MAKERS, surveying
 from orchestrator.failover.world import World
 from orchestrator.inventory.model import PRIMARY, Pair
 from orchestrator.records.journal import Journal, Operation
-from orchestrator.records.marks import State
+from orchestrator.records.marks import Json, State
 
 Told = Callable[[Operation, Move], None]
 WORTH_TELLING = {
     Do.PASS: "done", Do.FAIL: "failed", Do.TURN_BACK: "back", Do.TURN_FORWARD: "on", Do.CLOSE: "undone",
     Do.GIVE_UP: "not undone", Do.END: "the end",
 }  # fmt: skip
+
+
+SURVEY = 60.0
+"""Seconds for an answer of what a dry run asks beside the stores."""
 
 
 class Boottime:
@@ -67,24 +72,45 @@ def precheck(means: Means, journey: str) -> tuple[Standing, list[Seen]]:
         return standing, seen
 
 
-def run(means: Means, journey: str, *, by: str, reason: str, told: Told) -> Operation:
-    """The whole journey; how it ended. Raises Refused while another one hasn't ended, and what steps raise that is no
-    failure of theirs: then it is open, and `take_up` goes on.
+def run(
+    means: Means, journey: str, *, by: str, reason: str, told: Told, said: Mapping[str, Json] | None = None
+) -> Operation:
+    """The whole journey; how it ended. `said`: notes that the order brings for the steps. Raises Refused while another
+    one hasn't ended, and what steps raise that is no failure of theirs: then it is open, and `take_up` goes on.
     """
     with _conducting(means, told) as (conductor, world):
-        standing = _standing(journey, world, means.pair)
+        left = _unended(means.pair)
+        if left is not None and said and (left.opening.journey, left.state) == (journey, State.STUCK):
+            _note(means.pair, left.id, said)  # it stopped to ask just this
+            return conductor.resume(left.id, by, reason)
+        standing = (
+            _standing(journey, world, means.pair)
+            if left is None  # else it is refused below: how things stand is that one's work, half-done
+            else Standing(left.opening.active, left.opening.passive, left.opening.leaves)
+        )
         began = conductor.begin(
             playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
             epoch=standing.epoch, by=by, reason=reason, version=__version__,
         )  # fmt: skip
+        _note(means.pair, began.id, said)
         return conductor.carry_on(began.id)
+
+
+def _note(pair: Pair, operation: str, said: Mapping[str, Json] | None) -> None:
+    with Journal(pair.state_dir) as journal:
+        for key, value in (said or {}).items():
+            journal.note(operation, key, value)
 
 
 def left_open(pair: Pair) -> Operation | None:
     """What a controller that died left open; None where there is nothing, or an operator is to decide."""
-    with Journal(pair.state_dir) as journal:
-        left = journal.running(pair.name)
+    left = _unended(pair)
     return left if left is not None and left.state is State.OPEN else None
+
+
+def _unended(pair: Pair) -> Operation | None:
+    with Journal(pair.state_dir) as journal:
+        return journal.running(pair.name)
 
 
 def led_to(pair: Pair) -> tuple[str, int] | None:
@@ -114,7 +140,20 @@ def _standing(journey: str, world: World, pair: Pair) -> Standing:
 
 
 def going(journey: str, standing: Standing, pair: Pair) -> Standing:
-    """The standing, where the journey leads somewhere from it. Raises NothingToDo: home is where it is."""
+    """The standing, where the journey leads somewhere from it. Raises NothingToDo: home is where it is; Refused where
+    the other place has to rejoin first.
+    """
+    other = pair.primary if standing.passive == PRIMARY else pair.mirror
+    if journey == "rejoin" and not standing.behind:
+        raise NothingToDo(
+            f"{other.name} is of the present epoch, {standing.epoch}: nothing has to rejoin.",
+            remedy="`mailmirror status` says whether it follows.",
+        )
+    if journey in ("switchover", "failback") and standing.behind:
+        raise Refused(
+            f"{other.name} missed an epoch: it has to rejoin before users can be moved there.",
+            remedy=f"`mailmirror rejoin {pair.name} --dry-run`, then `mailmirror rejoin {pair.name}`.",
+        )
     if journey == "failback" and standing.active == PRIMARY:
         raise NothingToDo(
             f"{pair.primary.name} is active already: a failback leads to the primary.",
@@ -143,8 +182,21 @@ def _nobody(operation: Operation, move: Move) -> None:
 # ---- for people and machines -----------------------------------------------------------------------------------------
 
 
-def planned(means: Means, journey: str) -> dict[str, Any]:
-    """A precheck as JSON."""
+def surveyed(means: Means, ctimes: str) -> dict[str, Any]:
+    """What a rejoin would bring home, as JSON (`steps.surveying`). Nothing is done, and nothing written."""
+    with _conducting(means, _nobody) as (_, world):
+        standing = _standing("rejoin", world, means.pair)
+        clock = Boottime()
+        voyage = Voyage(
+            operation="dry-run", pair=means.pair.name, journey="rejoin", leaves=standing.epoch, leads=standing.epoch,
+            active=standing.active, passive=standing.passive, world=world, notes=Remembered(), clock=clock,
+            deadline=clock.now() + SURVEY, number=0, begun=False,
+        )  # fmt: skip
+        return surveying.surveyed(voyage, ctimes)
+
+
+def planned(means: Means, journey: str, survey: str = "") -> dict[str, Any]:
+    """A precheck as JSON; of a rejoin, with `survey` (what ctimes are good for) also all that it would bring home."""
     standing, seen = precheck(means, journey)
     steps = [
         {
@@ -153,15 +205,17 @@ def planned(means: Means, journey: str) -> dict[str, Any]:
         }
         for each in seen
     ]  # fmt: skip
-    return {"active": standing.active, "passive": standing.passive, "epoch": standing.epoch, "steps": steps}
+    told = {"active": standing.active, "passive": standing.passive, "epoch": standing.epoch, "steps": steps}
+    return {**told, "survey": surveyed(means, survey)} if survey else told
 
 
 def told(
-    means: Means, journey: str, *, by: str, reason: str, progress: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
+    means: Means, journey: str, *, by: str, reason: str, progress: Callable[[dict[str, Any]], None],
+    said: Mapping[str, Json] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """`run`, its moves told as {"seconds", "text"}, and how it ended as JSON."""
     began = time.monotonic()
-    ended = run(means, journey, by=by, reason=reason, told=_telling(began, progress))
+    ended = run(means, journey, by=by, reason=reason, told=_telling(began, progress), said=said)
     return as_json(ended, time.monotonic() - began)
 
 
@@ -203,8 +257,9 @@ def _telling(began: float, progress: Callable[[dict[str, Any]], None]) -> Told:
 def as_json(ended: Operation, seconds: float) -> dict[str, Any]:
     """How an operation stands."""
     opening = ended.opening
+    moved = ended.state is State.DONE and opening.leads > opening.leaves
     return {
         "operation": ended.id, "pair": opening.pair, "journey": opening.journey, "state": str(ended.state),
-        "why": ended.said, "active": opening.passive if ended.state is State.DONE else opening.active,
+        "why": ended.said, "active": opening.passive if moved else opening.active,
         "epoch": opening.leads if ended.state is State.DONE else opening.leaves, "seconds": round(seconds, 3),
     }  # fmt: skip

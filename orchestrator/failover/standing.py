@@ -27,11 +27,12 @@ PLACES = (PRIMARY, MIRROR)
 
 @dataclass(frozen=True)
 class Standing:
-    """Who has which role, by place, and in which epoch."""
+    """Who has which role, by place, and in which epoch; `behind`: a store of the passive place is of an older one."""
 
     active: str
     passive: str
     epoch: int
+    behind: bool = False
 
 
 def by_markers(world: World, pair: Pair) -> Standing:
@@ -42,7 +43,9 @@ def by_markers(world: World, pair: Pair) -> Standing:
         raise Refused(f"{pair.name} has no markers yet.", remedy=f"Run `mailmirror init {pair.name}` first.")
     active = next(place for place in PLACES if world.host(place) == host)
     epoch = max(claim.epoch for some in claims for claim in some)
-    return Standing(active, _other(active), epoch)
+    other = world.host(_other(active))
+    behind = any(claim.epoch < epoch for some in claims for claim in some if claim.host == other)
+    return Standing(active, _other(active), epoch, behind)
 
 
 def by_registers(world: World, pair: Pair) -> Standing:

@@ -6,8 +6,10 @@ Invariant: nothing here is remembered from call to call; whoever asks gets what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from orchestrator.replication.homecoming import Store
 from orchestrator.traffic.switch import Pointer
 from orchestrator.traffic.vip import Vip
 
@@ -50,6 +52,12 @@ class Copying(Protocol):
     def follow(self, within: float) -> Equality:
         """Copy in the direction that the markers say, from a comparison on; equal when the first pass is proven."""
 
+    def adopt(self, within: float) -> Equality:
+        """Take what stands at the passive place for a copy: compare and mend it, while the active serves its users."""
+
+    def proof(self, within: float) -> Equality:
+        """Whether both are equal at one moment, while the active serves its users."""
+
 
 class World(Protocol):
     """One pair. Places are primary, mirror and witness."""
@@ -74,6 +82,12 @@ class World(Protocol):
 
     def stores(self, place: str) -> Sequence[str]:
         """The roots of a place's stores."""
+
+    def mailstores(self, place: str) -> Sequence[Store]:
+        """The same, each with its id and a conversation that stands now. Raises HostError; Refused without a marker."""
+
+    def directory(self) -> Path:
+        """Where the controller keeps its records (`mm_state_dir`)."""
 
     def leased(self) -> bool:
         """Whether the pair has a lease."""

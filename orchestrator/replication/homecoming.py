@@ -61,13 +61,16 @@ class Store(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A cut, and the store on whose host it stands (the active's, unless the pair has turned since)."""
+    """A cut, and the store on whose host it stands (the active's, unless the pair has turned since); `at` is when it
+    was made, by that host's clock.
+    """
 
     store: Store
     epoch: int
     place: str
     complete: int
     operation: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Outcome:
     delivered: dict[Key, str] = field(default_factory=dict)
     again: int = 0  # of those: how many the active had by an earlier run
     message_ids: dict[Key, str] = field(default_factory=dict)
-    applied: int = 0
+    applied: list[Act] = field(default_factory=list)  # flags, moves, copies and folders, durable at the active
     outrun: list[Act] = field(default_factory=list)  # the active changed it meanwhile, and wins
     missing: list[Key] = field(default_factory=list)  # not in the reclaim area
 
@@ -107,7 +110,7 @@ class Outcome:
 def cuts(store: Store) -> list[Cut]:
     """The cuts that stand at a store's host, oldest epoch first."""
     told = checked(store.link.name, "store.cuts", store.ask("store.cuts").head)["cuts"]
-    return [Cut(store, c["epoch"], c["place"], c["source_complete"] or 0, c["operation"]) for c in told]
+    return [Cut(store, c["epoch"], c["place"], c["source_complete"] or 0, c["operation"], c["at"]) for c in told]
 
 
 # ---- looking ---------------------------------------------------------------------------------------------------------
@@ -199,6 +202,12 @@ def plan(found: Found, active: Store, ctimes: str) -> Plan:
     return judge(found.compared, Facts(found.complete, found.kept, ctimes), spots, known)
 
 
+def absent(active: Store, planned: Plan) -> list[str]:
+    """Accounts that are to get something and don't stand at the active: only a person makes accounts."""
+    wanted = {act.account for act in planned.acts}
+    return sorted(wanted - _folders(active, live=True).keys()) if wanted else []
+
+
 # ---- acting ----------------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +242,7 @@ def carry_out(
         frame = active.ask("store.apply", {"operation": operation, "epoch": epoch}, blob, deflated)
         words = checked(active.link.name, "store.apply", frame.head)["words"]
         outcome.outrun += [act for act, word in zip(some, words, strict=True) if word != "done"]
-        outcome.applied += words.count("done")
+        outcome.applied += [act for act, word in zip(some, words, strict=True) if word == "done"]
     for act in planned.acts:
         if act.what == "deliver":
             try:

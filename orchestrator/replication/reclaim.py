@@ -131,6 +131,12 @@ class Act(NamedTuple):
     here: Spot | None = None
     stood: Stood | None = None
 
+    @classmethod
+    def unpacked(cls, value: Sequence[Any]) -> Act:
+        """From the plan's record."""
+        what, account, base, there, here, stood = value
+        return cls(what, account, base, Spot(*there), Spot(*here) if here else None, Stood(*stood) if stood else None)
+
 
 class Line(NamedTuple):
     """One line of the report. `kind` is a key of `KINDS`; times in ns, 0 where there is none."""
@@ -175,6 +181,19 @@ class Plan:
     @property
     def at_risk(self) -> int:
         return sum(self.counts.get(kind, 0) for kind in AT_RISK)
+
+    def packed(self) -> dict[str, Any]:
+        """For the record that every later step goes by."""
+        return {
+            "acts": [list(each) for each in self.acts], "lines": [list(each) for each in self.lines],
+            "counts": dict(self.counts), "share": self.share, "ask": self.ask,
+        }  # fmt: skip
+
+    @classmethod
+    def unpacked(cls, value: Mapping[str, Any]) -> Plan:
+        acts = tuple(Act.unpacked(each) for each in value["acts"])
+        lines = tuple(Line(*each) for each in value["lines"])
+        return cls(acts, lines, value["counts"], float(value["share"]), bool(value["ask"]))
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

@@ -55,7 +55,8 @@ def demand_present(pair: str, stores: Iterable[Sequence[Claim]]) -> None:
                 raise Refused(
                     f"{each.host} is of epoch {each.epoch}, and {pair} is in epoch {latest}: another place took over, "
                     "and what only it has isn't there yet.",
-                    remedy="Nothing is copied from it, nor to it, until it is brought home by a rejoin.",
+                    remedy="Nothing is copied from it, nor to it, until it is brought home: see `mailmirror rejoin "
+                    f"{pair} --dry-run`, then `mailmirror rejoin {pair}`.",
                 )
 
 

@@ -149,7 +149,7 @@ class Hands:
     def want(self, wish: Wish) -> None:
         if wish != self._wish:
             self._wish = wish
-            self.queues = self.queues and wish.role == "passive"
+            self.queues = self.queues and wish.role == "passive" and not wish.quiet
             self._begin()
 
     def stop(self) -> None:
@@ -187,6 +187,8 @@ class Hands:
     def _steps(self, wish: Wish) -> list[Callable[[], None]]:
         if wish.serves:
             return [] if wish.quiet else [self._release, self._host.start, self._lift]
+        if wish.role == "passive" and wish.quiet:
+            return [self._host.stop]
         if wish.role == "passive":
             return [self._stop_mailboxes, self._lift, self._hold]
         return [self._host.stop] if wish.role == "closed" or wish.stop else []
@@ -202,4 +204,4 @@ class Hands:
 
     def _hold(self) -> None:
         self._host.queues = self._host.postfix = True
-        self.queues = self._wish is not None and self._wish.role == "passive"
+        self.queues = self._wish is not None and self._wish.role == "passive" and not self._wish.quiet

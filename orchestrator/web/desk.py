@@ -31,6 +31,8 @@ T = TypeVar("T")
 Json = Any
 """What `json.dumps` takes."""
 
+WORDS = {"ctimes": ("trust", "void"), "survey": ("count", "trust", "void")}
+"""What an order of a journey, or a plan of it, may say beside its reason."""
 PROGRESS_AFTER = 0.3  # seconds; a pass that is done sooner tells nothing on its way
 PROGRESS_EVERY = 0.2
 EVENTS_KEPT = 256  # per subscriber; who reads slower loses the oldest
@@ -51,11 +53,13 @@ class Attends(Protocol):
 class Travels(Protocol):
     """Who carries out journeys, by pair."""
 
-    def plan(self, pair: str, journey: str) -> Json:
-        """The journey's steps with what is there now."""
+    def plan(self, pair: str, journey: str, survey: str = "") -> Json:
+        """The journey's steps with what is there now; of a rejoin, with `survey` also what it would bring home."""
 
-    def go(self, pair: str, journey: str, by: str, reason: str, outlet: Outlet) -> Json:
-        """Carry it out to its end; how it ended. Raises Refused where it can't begin."""
+    def go(
+        self, pair: str, journey: str, by: str, reason: str, outlet: Outlet, said: Mapping[str, Json] | None = None
+    ) -> Json:
+        """Carry it out to its end; how it ended. `said`: the order's own words. Raises Refused where it can't begin."""
 
     def order(self, pair: str, what: str, operation: str, by: str, reason: str, outlet: Outlet) -> Json:
         """resume, rollback or abort an operation; how it stands then. Raises Refused, UsageError."""
@@ -246,11 +250,21 @@ class Desk:
         return self._one(request).call(work, request.seconds("timeout"))
 
     def _plan(self, request: Request, outlet: Outlet) -> Json:
-        return self._moving().plan(self._name(request), request.text("journey"))
+        return self._moving().plan(self._name(request), request.text("journey"), self._word(request, "survey"))
 
     def _journey(self, request: Request, outlet: Outlet) -> Json:
-        reason = request.text("reason", "")
-        return self._moving().go(self._name(request), request.text("journey"), request.text("by"), reason, outlet)
+        name, journey, by = self._name(request), request.text("journey"), request.text("by")
+        ctimes = self._word(request, "ctimes")
+        said = {"ctimes": ctimes} if ctimes else {}
+        return self._moving().go(name, journey, by, request.text("reason", ""), outlet, said)
+
+    @staticmethod
+    def _word(request: Request, name: str) -> str:
+        """One of the words that are known, or nothing."""
+        word = request.text(name, "")
+        if word and word not in WORDS[name]:
+            raise UsageError(f"The request's {name!r} has to be one of {', '.join(WORDS[name])}, not {word[:40]!r}.")
+        return word
 
     def _op(self, request: Request, outlet: Outlet) -> Json:
         what, operation, reason = request.text("what"), request.text("id"), request.text("reason", "")

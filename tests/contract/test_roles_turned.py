@@ -242,8 +242,9 @@ def test_a_source_of_an_earlier_epoch_isnt_followed(copied: pairs.Laid) -> None:
     turn(copied, "m", 2, "m")  # a failover; the primary comes back as it was
     box(copied, "p").folder(INBOX).deliver(b"of the past\n")
     before = pairs.messages(copied.source), pairs.messages(copied.mirror)
-    with pytest.raises(errors.Refused, match=r"p is of epoch 1, and .* in epoch 2"):
+    with pytest.raises(errors.Refused, match=r"p is of epoch 1, and .* in epoch 2") as refused:
         copied.session.sync()
+    assert "mailmirror rejoin pair" in refused.value.remedy
     assert copied.session.status().active == "m"
     assert (pairs.messages(copied.source), pairs.messages(copied.mirror)) == before
 

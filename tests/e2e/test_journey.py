@@ -14,6 +14,7 @@ from orchestrator.failover import playbook
 from orchestrator.records.journal import Journal, Opening
 from orchestrator.records.marks import State
 from tests.e2e.test_control import Operator, operator  # noqa: F401 - the fixture
+from tests.support.outage import turn
 from tests.unit.daemon.test_follower import until
 
 pytestmark = pytest.mark.lab
@@ -93,3 +94,19 @@ def test_an_operator_ends_what_is_open_and_history_tells_it(synced: Operator, ru
         [row] = synced.told("history")
         assert (row["operation"], row["state"], row["by"]) == (name, "aborted", "ann")
         synced.type("op", "resume", name, "--yes", code=4)  # it has ended
+
+
+@pytest.mark.issue("5.4 rejoin: until then nothing flows to or from the older place, and it is said what to type")
+def test_an_older_place_is_left_alone_until_it_rejoins(synced: Operator) -> None:
+    synced.type("rejoin", "--yes", code=3)  # of the present epoch
+    synced.type("plan", "rejoin", code=3)
+    turn(synced.base / "there", "active", 2)
+    synced.deliver("1700000000.M9P1.mail1")
+    for words in (("sync",), ("verify",), ("switchover", "--yes"), ("failback", "--yes"), ("rejoin", "--dry-run")):
+        synced.type(*words, code=4)
+    assert "mailmirror rejoin org" in synced.type("status")
+    assert not list((synced.base / "there").rglob("1700000000.M9P1*"))
+    told = synced.told("plan", "rejoin")
+    assert (told["active"], told["passive"], told["epoch"]) == ("mirror", "primary", 2)
+    assert [step["verb"] for step in told["steps"]][:3] == ["hold_queue", "compare", "set_aside"]
+    assert ends(synced) == []

@@ -20,6 +20,8 @@ from orchestrator.traffic.proof import SERVICES
 
 PATIENCE = 20.0
 AT_ONCE = 200
+NO_QUEUE = "no queue"
+"""A note of a rejoin: there is no Postfix whose queue could be moved."""
 
 
 def carry_queue(voyage: Voyage[World], parameters: Parameters) -> Step:
@@ -91,14 +93,25 @@ class Carry(Moving):
 
     verify = probe
 
+    def _plan(self) -> queueplan.Move:
+        """Of a giver that only queues, what this voyage put on hold there: Postfix runs, and what it takes by now goes
+        its own way.
+        """
+        there, rows = self.both()
+        if self.voyage.leaves == self.voyage.leads:
+            there = [each for each in there if (each.held, each.operation) == ("us", self.voyage.operation)]
+        return queueplan.move(there, rows, self.giver, self.voyage.operation)
+
     def _seen(self) -> Found:
-        plan = queueplan.move(*self.both(), self.giver, self.voyage.operation)
+        if self.voyage.notes.get(NO_QUEUE):
+            return Found(DONE, str(self.voyage.notes.get(NO_QUEUE)))
+        plan = self._plan()
         left = len({*plan.hold, *plan.carry})
         stays = f"; {len(plan.stays)} stay there" if plan.stays else ""
         return Found(NOT_DONE if left else DONE, f"{left} letters are to be carried{stays}")
 
     def act(self) -> None:
-        plan = queueplan.move(*self.both(), self.giver, self.voyage.operation)
+        plan = self._plan()
         for some in _batches(list(plan.hold)):
             self.ask(self.source, "hold", ids=some)
         for some in _batches(list(plan.carry)):
@@ -131,6 +144,8 @@ class Release(Moving):
     verify = probe
 
     def _seen(self) -> Found:
+        if self.voyage.notes.get(NO_QUEUE):
+            return Found(DONE, str(self.voyage.notes.get(NO_QUEUE)))
         held = queueplan.to_release(self.ledger(), self.giver, self.voyage.operation)
         if held:
             return Found(NOT_DONE, f"{len(held)} letters are still held")

@@ -101,6 +101,31 @@ def test_what_cannot_be_meant_is_refused_and_changes_nothing(guards: Guards) -> 
     assert guards.order("primary", "quiesce", "op 1", seconds=QUIET) == "quiesce in epoch 1", "it is done already"
 
 
+@pytest.mark.issue("5.4 guard hush: a passive place's Postfix is kept down, for a while")
+def test_a_passive_place_is_hushed_by_time_until_a_resume_or_its_promotion(guards: Guards) -> None:
+    seat = guards.seats["mirror"]
+    for place, words, why in (
+        ("primary", {"seconds": 5.0}, "only a passive place"),
+        ("witness", {"seconds": 5.0}, "only a passive place"),
+        ("mirror", {"seconds": 0.0}, "up to"),
+        ("mirror", {"seconds": 5.0, "epoch": 2}, "look at the state again"),
+    ):
+        if place in guards.places:
+            with pytest.raises(Impossible, match=why):
+                guards.order(place, "hush", "", **words)
+    guards.order("mirror", "hush", "h 1", seconds=5.0)
+    assert guard.quiet_left(seat.mind, seat.clock) > 0 and guards.serving == ["primary"]
+    guards.run(6.0)
+    assert guard.quiet_left(seat.mind, seat.clock) == 0
+    guards.order("mirror", "hush", "h 2", seconds=QUIET)
+    guards.order("mirror", "resume", "r 2")
+    assert guard.quiet_left(seat.mind, seat.clock) == 0
+    guards.order("mirror", "hush", "h 3", seconds=QUIET)
+    guards.order("primary", "tombstone", "t 1", epoch=2, quiet="op 1")
+    guards.order("mirror", "advance", "a 1", epoch=2, active="mirror", proof="the tombstone")
+    assert guard.quiet_left(seat.mind, seat.clock) == 0, "what is promoted serves"
+
+
 @pytest.mark.issue("5.2 guard tombstone refused when the quiet has ended")
 def test_a_tombstone_that_relies_on_the_quiet_comes_too_late(guards: Guards) -> None:
     with pytest.raises(Impossible, match="isn't quiet by op 9"):
@@ -167,6 +192,28 @@ def test_a_guard_that_dies_after_writing_it_down_comes_back_quiet(tmp_path: Path
         assert not may_start("dovecot.service", run)
         assert ask({"verb": "resume", "epoch": 3}, run)["quiet"] is None
         assert may_start("dovecot.service", run)
+
+
+@pytest.mark.issue("5.4 guard hush: the hands stop Postfix too, and nothing starts it")
+def test_hands_of_a_hushed_place_stop_what_queues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done: list[object] = []
+
+    def noted(name: str, names: object, *_: object) -> _Done:
+        done.append((name, names))
+        return _Done()
+
+    for name in ("start", "stop"):
+        monkeypatch.setattr(getattr(hands, "units"), name, functools.partial(noted, name))  # noqa: B009
+    units = ("postfix.service", "dovecot.service")
+    working = Hands(ALONE._replace(units=units, postfix=True), str(tmp_path), print)
+    try:
+        working.want(Wish("passive", False, "192.0.2.1", False, quiet=True))
+        deadline = time.monotonic() + 10
+        while not working.told()["done"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert done == [("stop", units)] and not working.told()["queues"]
+    finally:
+        working.close()
 
 
 @pytest.mark.issue("5.2 guard quiesce: the hands start nothing and touch no address, also at their next look")

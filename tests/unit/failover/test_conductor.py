@@ -237,7 +237,7 @@ def test_beyond_the_point_it_tries_until_its_deadline_then_it_is_stuck_and_resum
     staged = world(place, acts={serve.number: ["fail"] * 1000})
     operation = play(staged, ())
     assert operation is not None and (operation.state, operation.course) == (State.STUCK, Course.FORWARD)
-    assert operation.said == f"serve: not done within {serve.within:g}s: seen"
+    assert operation.said == f"serve: not done within {serve.within:g}s: seen (its last try: no route)"
     assert staged.count("act", serve.number) > 10
     assert [number for what, number in staged.called if what == "undo"] == []
     with Journal(place) as journal:

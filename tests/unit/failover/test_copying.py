@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import LinkLost
 from orchestrator.failover.copying import Alone
 from orchestrator.replication.indexes import Carrying
-from orchestrator.replication.report import LastPass, PairStatus, SyncReport
+from orchestrator.replication.report import LastPass, PairStatus, SyncReport, VerifyReport
 
 
 class Session:
@@ -29,6 +29,9 @@ class Session:
 
     def carry_indexes(self, carrying: Carrying, *, stopped: bool) -> int:
         return 0
+
+    def verify(self, deep: bool = False) -> Sequence[VerifyReport]:
+        return []
 
     def let_go(self) -> None:
         self._said.append("let go")

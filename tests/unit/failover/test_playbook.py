@@ -11,6 +11,8 @@ import yaml
 from orchestrator.errors import ConfigError
 from orchestrator.failover import verbs
 from orchestrator.failover.playbook import SHIPPED, PlaybookError, load, load_all, path_of, verbs_used
+from orchestrator.failover.states import Event, State, follow
+from orchestrator.failover.steps import MAKERS
 from orchestrator.failover.verbs import JOURNEYS, VERBS
 from tests.unit.failover.cases import CASES, NOWHERE, messages
 
@@ -106,3 +108,11 @@ def test_every_verb_is_a_name_that_a_function_can_have() -> None:
     assert [name for name in VERBS if not name.isidentifier() or ast.parse(name).body == []] == []
     assert all(set(verb.needs) <= verb.takes.keys() for verb in VERBS.values())
     assert all(journey.may <= set(journey.order) <= VERBS.keys() for journey in JOURNEYS.values())
+
+
+@pytest.mark.issue("5.3 a test cross-checks table playbooks and steps: rejoin")
+def test_a_rejoin_begins_where_the_table_lets_it_and_has_a_step_for_each_verb() -> None:
+    playbook = load("rejoin", NOWHERE)
+    begins = {state for state in State if follow(state, Event.REJOIN).playbook == "rejoin"}
+    assert set(playbook.states) == {str(state) for state in begins}
+    assert playbook.verbs() <= MAKERS.keys()

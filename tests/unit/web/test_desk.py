@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import MailmirrorError, Refused, TryAgain, UsageError
 from orchestrator.replication.report import PairStatus, Progress, Waiting
 from orchestrator.web import desk as desks
-from orchestrator.web.desk import EVENTS_KEPT, Caller, Desk, Events, Throttle
+from orchestrator.web.desk import EVENTS_KEPT, Caller, Desk, Events, Outlet, Throttle
 from orchestrator.web.replicates import Replicates
 from tests.unit.daemon.memory import MemorySession, World, pair
 
@@ -108,6 +108,48 @@ def test_what_it_can_t_understand_is_a_usage_error_and_does_nothing(
     with pytest.raises(UsageError):
         ask(desk, **request_)
     assert (world.passive, len(world.waiting)) == ({}, 1)
+
+
+class Travelled:
+    """Journeys that are over at once; `orders` are those that came through."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[Any, ...]] = []
+
+    def plan(self, pair: str, journey: str, survey: str = "") -> Any:
+        self.orders.append(("plan", pair, journey, survey))
+        return {}
+
+    def go(
+        self, pair: str, journey: str, by: str, reason: str, outlet: Outlet, said: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.orders.append((pair, journey, reason, *(said or {}).items()))
+        return {}
+
+    def order(self, pair: str, what: str, operation: str, by: str, reason: str, outlet: Outlet) -> Any:
+        self.orders.append((pair, what, operation))
+        return {}
+
+
+def test_what_an_order_of_a_journey_says_beside_its_reason_is_one_of_the_known_words(world: World) -> None:
+    travels = Travelled()
+    desk = Desk({"org": Attended("org", world)}, Events(), travels=travels)
+    for wrong in (
+        {"verb": "journey", "journey": "rejoin", "ctimes": "perhaps"},
+        {"verb": "journey", "journey": "rejoin", "ctimes": 1},
+        {"verb": "plan", "journey": "rejoin", "survey": "perhaps"},
+    ):
+        with pytest.raises(UsageError, match=r"trust, void|has to be a string"):
+            ask(desk, **wrong)
+    assert travels.orders == []
+    ask(desk, verb="plan", journey="rejoin", survey="count")
+    ask(desk, verb="journey", journey="rejoin", reason="back", ctimes="void")
+    ask(desk, verb="journey", journey="failback", reason="home")
+    assert travels.orders == [
+        ("plan", "org", "rejoin", "count"),
+        ("org", "rejoin", "back", ("ctimes", "void")),
+        ("org", "failback", "home"),
+    ]
 
 
 json_values = st.recursive(
