@@ -74,8 +74,8 @@ def promoted(site: Site) -> None:
     until(lambda: serves(site, site.mirror), within=30, what="the mirror serves")
 
 
-@pytest.mark.issue("5.4 rejoin in the lab: a lost host's letters come home once, its gate is shut until then")
-def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
+def lose(site: Site) -> None:
+    """The primary loses its power with letters that were never replicated: in its store, and in its queue."""
     user, other, _ = site.users
     primary, mirror = site.primary, site.mirror
     for number in range(3):
@@ -88,6 +88,9 @@ def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
     post.send(site, other, "alone too")
     until(lambda: len(post.subjects(site, user)) == 7 and post.subjects(site, other), what="delivered")
     post.fetch(site, user, "INBOX", command="UID STORE 1 +FLAGS (\\Flagged)")
+    head = "Date: Tue, 1 Dec 2026 05:00:00 +0000\\nSubject: large\\n\\n"
+    large = f"(printf '{head}'; head -c 3000000 /dev/urandom | base64 -w 76)"
+    primary.run(f"{large} | doveadm save -u {user.address}")
     primary.run("sync")  # Dovecot renames a flag and doesn't wait for the disk
     primary.run(f"sendmail -f {user.address} 'nobody@[{DEAF}]'", stdin="Subject: to nobody\n\nHello.\n")
     primary.run("systemctl stop dovecot.service dovecot.socket 2> /dev/null; true")
@@ -95,6 +98,12 @@ def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
     until(lambda: len(queue(primary)) >= 2, what="two letters wait in the queue")
     primary.power_cut()
 
+
+@pytest.mark.issue("5.4 rejoin in the lab: a lost host's letters come home once, its gate is shut until then")
+def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
+    user, other, _ = site.users
+    primary, mirror = site.primary, site.mirror
+    lose(site)
     promoted(site)
     post.send(site, user, "after", server="mail2")
     post.send(site, other, "after too", server="mail2")
@@ -114,19 +123,19 @@ def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
     survey = typed(site, "rejoin", "--dry-run")["survey"]
     print(survey["counts"], survey["queue"])
     assert primary.run(LISTING) == stood, "a dry run touches nothing, not even a ctime"
-    assert survey["counts"]["message"] == 5 and survey["counts"]["flags"] == 1
+    assert survey["counts"]["message"] == 6 and survey["counts"]["flags"] == 1
 
     asked = mirror.attempt("mailmirror rejoin")
-    assert asked.returncode == 5 and "5 × never replicated" in asked.stderr, "told before it asks"
+    assert asked.returncode == 5 and "6 × never replicated" in asked.stderr, "told before it asks"
     assert primary.run(LISTING) == stood
     known = uids(site, user, "mail2")
-    rejoined(site, dies_after="hold_queue: done")
+    rejoined(site, dies_after="set_aside: done")
     row = typed(site, "history")[-1]
     assert row["state"] == "done" and row["cuts"][0]["epoch"] == 2, row
     report = json.loads(mirror.run(["cat", row["report"]]))
-    assert report["counts"]["delivered"] == 5 and report["equal"], report["counts"]
+    assert report["counts"]["delivered"] == 6 and report["equal"], report["counts"]
     subjects = Counter(post.subjects(site, user, server="mail2"))
-    wanted = ["after", "queued", *(f"before {n}" for n in range(3)), *(f"alone {n}" for n in range(4))]
+    wanted = ["after", "queued", "large", *(f"before {n}" for n in range(3)), *(f"alone {n}" for n in range(4))]
     assert subjects == Counter(wanted)
     assert post.subjects(site, other, server="mail2") == ["after too", "alone too"]
     fresh = uids(site, user, "mail2")
@@ -143,6 +152,7 @@ def test_what_the_lost_host_alone_had_comes_home_once(site: Site) -> None:
 def rejoined(site: Site, dies_after: str) -> None:
     """By the daemon, which is killed on the way and goes on when it is back."""
     mirror = site.mirror
+    site.primary.slow(2_000_000)  # so that the large letter is on its way when the daemon dies
     asked = mirror.start(["mailmirror", "rejoin", "--yes", "--reason", "power"], stderr=subprocess.PIPE, text=True)
     assert asked.stderr is not None
     seen: list[str] = []
@@ -154,6 +164,7 @@ def rejoined(site: Site, dies_after: str) -> None:
     mirror.kill(product.UNIT)
     asked.communicate(timeout=60)
     assert asked.returncode != 0, "the daemon was killed before the end"
+    site.primary.slow(None)
     mirror.systemctl("restart", product.UNIT)
     until(lambda: typed(site, "history")[-1]["state"] not in ("open",), within=60, every=0.5, what="it goes on")
 
