@@ -46,7 +46,7 @@ def at_hand(path: Path) -> Path:
     """Where a file that the inventory names is read: the credential that systemd made of it, else the file itself."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     laid = Path(folder) / credential_name(path)
-    return laid if folder.startswith("/") and laid.is_file() else path
+    return laid if folder.startswith("/") and os.path.isfile(laid) else path
 
 
 def _of_file(named: Path) -> str:
