@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from orchestrator import __version__
+from orchestrator.daemon.asides import Asides
 from orchestrator.daemon.systemd import Sign
 from orchestrator.errors import MailmirrorError, Refused
 from orchestrator.failover import memory as memories
@@ -92,7 +93,7 @@ class Deciding:
         self._journeys, self._started = 0, 0.0  # how many are begun or run by our word, and since when
         self._still = False  # replication keeps off the stores, by our word
         self._unnamed = 0  # the decision whose operation isn't known yet
-        self._asides: dict[str, threading.Thread] = {}
+        self.asides = Asides(pair.name)
         self.restarts = 0
         self._sign = Sign(f"the decisions of {pair.name}", time.monotonic(), every + LOOKS)
         self._thread = threading.Thread(target=self._run, name=f"decisions {pair.name}", daemon=True)
@@ -159,9 +160,9 @@ class Deciding:
             self._at, self._trouble = look.now, ""
             paused = flags.paused(journal, self._pair.name, look.now)
         if (self._memory.state is State.SPLIT_BRAIN) is not self._still:
-            self._aside("stand still", self._stand_still)
+            self.asides.run("stand still", self._stand_still)
         if self._pair.lease:
-            self._aside("grants", lambda: self._acts.leave(f"by {paused.by}, {paused.why}" if paused else ""))
+            self.asides.run("grants", lambda: self._acts.leave(f"by {paused.by}, {paused.why}" if paused else ""))
 
     def _opened(self) -> Journal:
         if self._journal is None:
@@ -199,7 +200,7 @@ class Deciding:
         look = replace(
             look, now=now, flags=self._flags, refused=flags.not_begun(journal, pair),
             operation=operation(kept, journal.marks(kept.id) if kept else ()),
-            restarted=now if self._busy("restart") else restarted,
+            restarted=now if self.asides.busy("restart") else restarted,
         )  # fmt: skip
         return look, kept
 
@@ -258,10 +259,10 @@ class Deciding:
             self._event("journey", f"Starts the {decision.playbook} (decision {number})")
             self._started, self._unnamed = self._now(), number
             self._journeys += 1
-            self._aside(f"journey {number}", lambda: self._travel(decision.playbook, number))
+            self.asides.run(f"journey {number}", lambda: self._travel(decision.playbook, number))
         if decision.restart:
             self._event("restart", f"Restarts the services that failed (decision {number})")
-            self._aside("restart", lambda: self._restart(number))
+            self.asides.run("restart", lambda: self._restart(number))
 
     def _travel(self, playbook: str, number: int) -> None:
         try:
@@ -307,17 +308,6 @@ class Deciding:
             log.warning("Replication doesn't stand still: %s pair=%s", error, self._pair.name)
             return
         self._still = still
-
-    def _aside(self, name: str, work: Callable[[], None]) -> None:
-        """On a thread of its own, unless it is still at it."""
-        if not self._busy(name):
-            thread = threading.Thread(target=work, name=f"{name} {self._pair.name}", daemon=True)
-            self._asides = {key: each for key, each in self._asides.items() if each.is_alive()} | {name: thread}
-            thread.start()
-
-    def _busy(self, name: str) -> bool:
-        thread = self._asides.get(name)
-        return thread is not None and thread.is_alive()
 
     # ---- orders ------------------------------------------------------------------------------------------------------
 

@@ -135,8 +135,7 @@ class Stage:
         for _ in range(times):
             self.now += seconds
             self.deciding.tick()
-            for thread in list(self.deciding._asides.values()):  # what was begun is done at once, unless it is held
-                thread.join(0.0 if self.holds and not self.holds.is_set() else 5.0)
+            self.deciding.asides.join(0.0 if self.holds and not self.holds.is_set() else 5.0)  # done at once, but held
         return self.state
 
     @property
