@@ -380,4 +380,4 @@ class Deciding:
 def said(decision: Decision) -> tuple[Any, ...]:
     """What of a decision is worth a record: numbers that only grow aren't."""
     held = tuple(ONLY_NUMBERS.sub("#", each) for each in (decision.why, *decision.suppressed_by))
-    return (decision.event, decision.was, decision.state, decision.playbook, decision.restart, held, decision.would)
+    return (decision.event, decision.state, decision.playbook, decision.restart, held, decision.would)

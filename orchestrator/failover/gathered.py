@@ -127,6 +127,14 @@ def healths(told: PairHealth, active: str, holder: str, now: float) -> dict[str,
 def _verdict(told: PlaceHealth) -> Verdict:
     if not told.analysis:  # nothing was judged yet
         return Verdict(Level.UNKNOWN, Analysis.BLIND, Remedy.ALERT, ("nobody has looked yet",))
+    fallen = {glance.service for glance in told.glances if glance.fallen}
+    early = sorted({glance.service for glance in told.glances if glance.how and glance.service in told.never} - fallen)
+    if early and Level(told.level) in (
+        Level.HEALTHY,
+        Level.DEGRADED,
+    ):  # it fails since the first look, not yet for long
+        why = f"{', '.join(early)} wasn't seen well since the looking began"
+        return Verdict(Level.UNKNOWN, Analysis.BLIND, Remedy.NOTHING, (why,))
     return Verdict(Level(told.level), Analysis(told.analysis), Remedy(told.remedy), tuple(told.evidence))
 
 

@@ -43,6 +43,19 @@ class Daemon(RuleBasedStateMachine):
             assert len(self.stage.gone) <= began + 1
             assert not self.paused > self.stage.now or len(self.stage.gone) == began, "it is paused"
 
+    @rule()
+    def all_is_well_for_a_while(self) -> None:
+        self.the_primary_is("well")
+        self.the_mirror_is(away=False)
+        self.the_witness_is(away=False)
+        self.look(3, 1.0)
+
+    @rule()
+    def its_power_is_cut(self) -> None:
+        self.all_is_well_for_a_while()
+        self.the_primary_is("dead")
+        self.look(2, 1.0)
+
     @rule(how=st.sampled_from(sorted(HEALTHS)))
     def the_primary_is(self, how: str) -> None:
         self.stage.healths["primary"] = HEALTHS[how]

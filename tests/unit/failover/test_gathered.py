@@ -84,6 +84,15 @@ def test_health_counts_only_while_it_is_judged_and_of_the_roles_as_they_are() ->
     assert gathered.failing(health, "mail1") == {"imap"}
 
 
+def test_a_place_that_failed_since_the_first_look_isnt_well_until_it_was_seen_well() -> None:
+    glance = Glance("witness", "imap", "timeout", "", 3.0, NOW, False, 1)
+    place = PlaceHealth("primary", "mail1", True, "HEALTHY", NOW, "all is well", "nothing", glances=[glance])
+    health = PairHealth("org", NOW, places=[replace(place, never=["imap"])])
+    assert gathered.healths(health, "mail1", "mail1", NOW)["primary"].level is Level.UNKNOWN
+    health.places[0].never = []
+    assert gathered.healths(health, "mail1", "mail1", NOW)["primary"].level is Level.HEALTHY
+
+
 def test_replication_says_what_is_lacking_only_while_it_has_both_ends() -> None:
     passive = PassiveStatus("mail2", "mirror", connected=True, pending=3, lag_seconds=1.5)
     status = PairStatus("org", Link.LIVE, active="mail1", epoch=4, passives=[passive], taken_at=NOW)
