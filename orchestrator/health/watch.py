@@ -133,16 +133,19 @@ class Watch:
             how = "" if self._answers(standing) else "unreachable"
             readings = [answers.Reading("agent", how, "its agent doesn't answer" if how else "", 0.0, None)]
             standing.looked(self._own, now - TICK / 2, readings, now, wall)
-        for standing in self._standings.values():
-            change = standing.judge(self._facts(standing, steady, references, wall), now, wall)
-            if change is not None:
-                self._changed(change)
+        changes = [
+            standing.judge(self._facts(standing, steady, references, wall), now, wall)
+            for standing in self._standings.values()
+        ]
         self._status = PairHealth(
             self._pair.name, wall, self._lone, steady,
             [standing.told() for standing in self._standings.values()],
             [looking.status() for looking in self._lookers.values()],
             references, self._trouble,
         )  # fmt: skip
+        for change in changes:
+            if change is not None:
+                self._changed(change)  # whoever is told looks at the status, and finds it so
 
     def _take(self, now: float) -> None:
         while True:
