@@ -231,8 +231,6 @@ def _pair(reading: PairReading) -> Pair:
     given = {key: value for key, value in options.items() if value is not None}
     idle = (ARCHIVE,) if said.mm_lease or services else (ARCHIVE, WITNESS)
     unused = [f"host {host.name} ({host.place})" for host in hosts.values() if host.place in idle]
-    if any(host.fences for host in hosts.values()):
-        unused.append("mm_fence (only by `fence status` and `fence test`)")
     return Pair(
         name=reading.name,
         hosts=hosts,
