@@ -125,6 +125,27 @@ METRICS: dict[str, Metric] = {
             ("pair", "check"),
         ),
         Metric("mailmirror_failover_checked_timestamp_seconds", "gauge", "When those checks were made.", PAIR),
+        # check: as `doctor` names them, all that concern the pair; result: ok, warn, unknown, red
+        Metric(
+            "mailmirror_check",
+            "gauge",
+            "1 for what this check of `doctor` came to, 0 for the others.",
+            ("pair", "check", "result"),
+        ),
+        # device: as mm_fence names it
+        Metric(
+            "mailmirror_fence_passed_timestamp_seconds",
+            "gauge",
+            "When this fence device last passed a test; 0: never.",
+            ("pair", "host", "device"),
+        ),
+        # journey: as playbooks name it; state: open, stuck
+        Metric(
+            "mailmirror_operation_began_timestamp_seconds",
+            "gauge",
+            "When the journey began that hasn't ended; nothing where none is on.",
+            ("pair", "journey", "state"),
+        ),
         # kind: missed, failed, still_running
         Metric(
             "mailmirror_timer_trouble_total",
