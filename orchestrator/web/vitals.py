@@ -45,6 +45,7 @@ def of_readiness(looks: Sequence[Readied]) -> Iterator[Sample]:
 def _of_place(labels: tuple[str, str], place: PlaceHealth) -> Iterator[Sample]:
     for level in Level:
         yield "mailmirror_health_level", (*labels, level.value), level.value == place.level
+    yield "mailmirror_place_active", labels, place.active
     if place.since:
         yield "mailmirror_health_since_timestamp_seconds", labels, place.since
     for glance in place.glances:

@@ -78,10 +78,12 @@ def test_the_journey_that_has_not_ended_and_the_fence_tests_are_told_too(tmp_pat
     told.start()
     try:
         until(lambda: told.last.at > 0, what="a look where there is no journal yet")
-        assert told.last.on is None and told.last.fences == well().fences
+        first = told.last
+        assert (first.on, first.fences) == (None, well().fences)
         with Journal(tmp_path) as journal:
             journal.begin(Opening(PAIR.name, "switchover", "primary", "mirror", 3, 4, "ann", "", "steps", "0.1"))
         until(lambda: told.last.on is not None, what="the journey is seen")
-        assert told.last.on is not None and (told.last.on.journey, told.last.on.state) == ("switchover", "open")
+        on = told.last.on
+        assert on is not None and (on.journey, on.state) == ("switchover", "open")
     finally:
         told.stop()

@@ -75,6 +75,7 @@ def test_a_scrape_shows_lag_pending_firewall_equality_and_rates() -> None:
     assert seen["mailmirror_permit_open", pair] == 1
     assert seen["mailmirror_missing_accounts", pair] == 1
     assert seen["mailmirror_link_up", host] == 1
+    assert seen["mailmirror_active_info", (("host", "mail1"), ("pair", "org"))] == 1
     assert seen["mailmirror_changes_total", (("host", "mail2"), ("kind", "deleted"), ("pair", "org"))] == 2
     assert seen["mailmirror_pair_state", (("pair", "net"), ("state", "connecting"))] == 1
     assert seen["mailmirror_reconnects_total", (("pair", "net"),)] == 4
@@ -115,7 +116,8 @@ def test_health_is_in_the_metrics_and_what_isnt_known_is_left_out() -> None:
     assert (made["mailmirror_disk_free_ratio", primary], made["mailmirror_queue_letters", primary]) == (0.25, 3)
     assert made["mailmirror_queue_oldest_timestamp_seconds", primary] == 90.0
     assert made["mailmirror_observer_up", ("org", "archive")] == 0
-    assert [name for name, labels in made if labels == mirror] == []
+    assert made["mailmirror_place_active", primary] and not made["mailmirror_place_active", mirror]
+    assert [name for name, labels in made if labels == mirror] == ["mailmirror_place_active"]
     assert not [labels for _, labels in made if "someone" in str(labels)]
 
 
