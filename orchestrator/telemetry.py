@@ -22,7 +22,7 @@ class Metric(NamedTuple):
 
 
 PAIR = ("pair",)
-HOST = ("pair", "host")  # host: a passive place, by its name in the inventory
+HOST = ("pair", "host")  # host: by its name in the inventory; a passive place, where nothing else is said
 
 PLACE = ("pair", "place")  # place: primary, mirror
 LOOK = ("pair", "observer", "place", "service")  # observer: controller, mirror, witness; service: as in mm_probe
@@ -39,6 +39,7 @@ METRICS: dict[str, Metric] = {
             ("pair", "state"),
         ),
         Metric("mailmirror_link_up", "gauge", "1 while both ends of this replication are connected.", HOST),
+        Metric("mailmirror_active_info", "gauge", "Always 1; the host that is active.", HOST),
         # watch: fanotify, inotify, poll
         Metric("mailmirror_watch_info", "gauge", "Always 1; how the active place notices changes.", ("pair", "watch")),
         Metric(
@@ -94,6 +95,7 @@ METRICS: dict[str, Metric] = {
             "1 for the verdict on this mail host, 0 for the others.",
             (*PLACE, "level"),
         ),
+        Metric("mailmirror_place_active", "gauge", "1 for the place that is active, as health sees it.", PLACE),
         Metric("mailmirror_health_since_timestamp_seconds", "gauge", "Since when that verdict stands.", PLACE),
         Metric("mailmirror_observer_up", "gauge", "1 while this observer's agent answers.", ("pair", "observer")),
         Metric("mailmirror_probe_success", "gauge", "1 when this observer's newest look found the service well.", LOOK),
@@ -138,6 +140,27 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("mailmirror_paused", "gauge", "1 while nothing is done unasked, by an operator's pause.", PAIR),
         Metric("mailmirror_cooldown", "gauge", "1 while no other failover follows unasked.", PAIR),
+        # check: as `doctor` names them, all that concern the pair; result: ok, warn, unknown, red
+        Metric(
+            "mailmirror_check",
+            "gauge",
+            "1 for what this check of `doctor` came to, 0 for the others.",
+            ("pair", "check", "result"),
+        ),
+        # device: as mm_fence names it
+        Metric(
+            "mailmirror_fence_passed_timestamp_seconds",
+            "gauge",
+            "When this fence device last passed a test; 0: never.",
+            ("pair", "host", "device"),
+        ),
+        # journey: as playbooks name it; state: open, stuck
+        Metric(
+            "mailmirror_operation_began_timestamp_seconds",
+            "gauge",
+            "When the journey began that hasn't ended; nothing where none is on.",
+            ("pair", "journey", "state"),
+        ),
         # kind: missed, failed, still_running
         Metric(
             "mailmirror_timer_trouble_total",

@@ -16,9 +16,11 @@ from typing import Any
 
 from orchestrator.daemon.systemd import Sign
 from orchestrator.inventory.model import Pair
-from orchestrator.readiness.checks import Readied, checks, ready
+from orchestrator.readiness.checks import On, Readied, checks, ready
 from orchestrator.readiness.facts import Facts
 from orchestrator.readiness.gather import gather
+from orchestrator.records import database
+from orchestrator.records.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +67,12 @@ class Readying:
             wait = self._every
             self._sign = self._sign._replace(at=time.monotonic())
             try:
-                found = checks(self._gather(self._pair, self._status()))
+                facts = self._gather(self._pair, self._status())
+                fresh = Readied(self._pair.name, time.time(), checks(facts), facts.fences, _on(self._pair))
             except Exception:  # the last fence: a look that fails must not be the last one
                 log.exception("The readiness of %s can't be looked at", self._pair.name)
                 continue
-            self._tell(Readied(self._pair.name, time.time(), found))
+            self._tell(fresh)
 
     def _tell(self, fresh: Readied) -> None:
         """Keep it, and log what is new about it."""
@@ -81,6 +84,15 @@ class Readying:
             log.info("Automatic failover is ready pair=%s", fresh.pair)
         else:
             log.warning("Automatic failover isn't ready: %s pair=%s", "; ".join(judged.reasons), fresh.pair)
+
+
+def _on(pair: Pair) -> On | None:
+    """The journey that hasn't ended, as the journal has it; None where there is none, or no journal yet."""
+    if not database.path_of(pair.state_dir).exists():
+        return None
+    with Journal(pair.state_dir) as journal:
+        running = journal.running(pair.name)
+    return None if running is None else On(running.opening.journey, running.state.value, running.began)
 
 
 def _stopping(told: Readied) -> set[str]:

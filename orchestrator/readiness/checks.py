@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.readiness import copying, machines, moving, serving
 from orchestrator.readiness.check import Check
-from orchestrator.readiness.facts import Facts
+from orchestrator.readiness.facts import Device, Facts
 
 OF_A_COPY: tuple[Callable[[Facts], Check | None], ...] = (
     copying.daemon,
@@ -67,12 +67,23 @@ def ready(found: Sequence[Check]) -> Readiness:
 
 
 @dataclass(frozen=True)
+class On:
+    """The journey that hasn't ended: since when, in seconds since 1970; `state` is open or stuck."""
+
+    journey: str
+    state: str
+    began: float
+
+
+@dataclass(frozen=True)
 class Readied:
     """What was found of a pair `at`, in seconds since 1970; 0 and nothing before the first look."""
 
     pair: str
     at: float = 0.0
     checks: tuple[Check, ...] = ()
+    fences: tuple[Device, ...] = ()
+    on: On | None = None
 
     def told(self) -> dict[str, Any]:
         """For `status --format json`."""

@@ -118,6 +118,8 @@ def _of_pair(status: PairStatus) -> Iterator[Sample]:
     pair = (status.pair,)
     for link in Link:
         yield "mailmirror_pair_state", (*pair, link.value.replace(" ", "_")), link is status.link
+    if status.active:
+        yield "mailmirror_active_info", (*pair, status.active), 1.0
     if status.watch:
         yield "mailmirror_watch_info", (*pair, status.watch), 1.0
     yield "mailmirror_permit_open", pair, status.permit_open

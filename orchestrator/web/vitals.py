@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.health.report import PairHealth, PlaceHealth
 from orchestrator.health.verdict import Level
+from orchestrator.readiness.check import State
 from orchestrator.readiness.checks import Readied
 
 Sample = tuple[str, tuple[str, ...], float]
@@ -25,18 +26,26 @@ def of_health(healths: Sequence[PairHealth]) -> Iterator[Sample]:
 
 
 def of_readiness(looks: Sequence[Readied]) -> Iterator[Sample]:
-    """A sample for each check that automatic failover needs; none before the first look."""
+    """Samples for each check, fence device and journey that is on; none before the first look."""
     for look in looks:
         if look.at:
             yield "mailmirror_failover_checked_timestamp_seconds", (look.pair,), look.at
         for check in look.checks:
             if check.needed:
                 yield "mailmirror_failover_ready", (look.pair, check.name), not check.stops
+            for state in State:
+                yield "mailmirror_check", (look.pair, check.name, state.value), check.state is state
+        for each in look.fences:
+            yield "mailmirror_fence_passed_timestamp_seconds", (look.pair, each.host, each.device), each.passed or 0.0
+        if look.on is not None:
+            labels = (look.pair, look.on.journey, look.on.state)
+            yield "mailmirror_operation_began_timestamp_seconds", labels, look.on.began
 
 
 def _of_place(labels: tuple[str, str], place: PlaceHealth) -> Iterator[Sample]:
     for level in Level:
         yield "mailmirror_health_level", (*labels, level.value), level.value == place.level
+    yield "mailmirror_place_active", labels, place.active
     if place.since:
         yield "mailmirror_health_since_timestamp_seconds", labels, place.since
     for glance in place.glances:

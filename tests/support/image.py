@@ -230,8 +230,9 @@ class Root:
         binds: Sequence[tuple[str | Path, str | Path]] = (),
         net: str | None = None,
         packages: Sequence[str] = DEFAULT,
+        unpacked: Sequence[str] = (),
     ) -> None:
-        self._spec = _spec(None, layer(packages), binds=binds, net=net)
+        self._spec = _spec(None, layer(packages, unpacked), binds=binds, net=net)
         self._porter: subprocess.Popen[bytes] | None = None
         self.pid = 0
 

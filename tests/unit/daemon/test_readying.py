@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from orchestrator.daemon.readying import Readying
 from orchestrator.inventory.model import Pair
 from orchestrator.readiness.facts import Facts
+from orchestrator.records.journal import Journal, Opening
 from tests.lab.waiting import until
 from tests.unit.readiness.site import AWAY, PAIR, WIT, at, well
 
@@ -67,3 +70,20 @@ def test_changes_are_logged_once_and_a_look_that_fails_is_not_the_last(
         ("WARNING", "Automatic failover isn't ready"),
         ("INFO", "Automatic failover is ready pair=org"),
     ]
+
+
+def test_the_journey_that_has_not_ended_and_the_fence_tests_are_told_too(tmp_path: Path) -> None:
+    pair = replace(PAIR, state_dir=tmp_path)
+    told = Readying(pair, lambda: STATUS, gather=lambda *_: well(), every=0.01)
+    told.start()
+    try:
+        until(lambda: told.last.at > 0, what="a look where there is no journal yet")
+        first = told.last
+        assert (first.on, first.fences) == (None, well().fences)
+        with Journal(tmp_path) as journal:
+            journal.begin(Opening(PAIR.name, "switchover", "primary", "mirror", 3, 4, "ann", "", "steps", "0.1"))
+        until(lambda: told.last.on is not None, what="the journey is seen")
+        on = told.last.on
+        assert on is not None and (on.journey, on.state) == ("switchover", "open")
+    finally:
+        told.stop()

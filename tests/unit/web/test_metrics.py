@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchestrator.errors import UsageError
 from orchestrator.failover.states import State
 from orchestrator.health.report import Glance, Letter, ObserverHealth, PairHealth, PlaceHealth, Vitals
-from orchestrator.readiness.checks import Readied, checks
+from orchestrator.readiness.checks import On, Readied, checks
+from orchestrator.readiness.facts import Device
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tally, Waiting
 from orchestrator.telemetry import METRICS
 from orchestrator.web import decides
@@ -77,6 +78,7 @@ def test_a_scrape_shows_lag_pending_firewall_equality_and_rates() -> None:
     assert seen["mailmirror_permit_open", pair] == 1
     assert seen["mailmirror_missing_accounts", pair] == 1
     assert seen["mailmirror_link_up", host] == 1
+    assert seen["mailmirror_active_info", (("host", "mail1"), ("pair", "org"))] == 1
     assert seen["mailmirror_changes_total", (("host", "mail2"), ("kind", "deleted"), ("pair", "org"))] == 2
     assert seen["mailmirror_pair_state", (("pair", "net"), ("state", "connecting"))] == 1
     assert seen["mailmirror_reconnects_total", (("pair", "net"),)] == 4
@@ -117,22 +119,24 @@ def test_health_is_in_the_metrics_and_what_isnt_known_is_left_out() -> None:
     assert (made["mailmirror_disk_free_ratio", primary], made["mailmirror_queue_letters", primary]) == (0.25, 3)
     assert made["mailmirror_queue_oldest_timestamp_seconds", primary] == 90.0
     assert made["mailmirror_observer_up", ("org", "archive")] == 0
-    assert [name for name, labels in made if labels == mirror] == []
+    assert made["mailmirror_place_active", primary] and not made["mailmirror_place_active", mirror]
+    assert [name for name, labels in made if labels == mirror] == ["mailmirror_place_active"]
     assert not [labels for _, labels in made if "someone" in str(labels)]
 
 
 def readied() -> Readied:
     """The witness can't tell its time."""
-    return Readied("org", 100.0, checks(at(well(), WIT, clock=AWAY)))
+    fences = (Device("mail1", 1, "ipmi", 90.0), Device("mail2", 1, "ipmi", None))
+    return Readied("org", 100.0, checks(at(well(), WIT, clock=AWAY)), fences, On("switchover", "stuck", 95.0))
 
 
 @pytest.mark.issue("4.4 doctor: readiness in the metrics, by check")
 def test_readiness_is_in_the_metrics_by_check_and_nothing_before_the_first_look() -> None:
     made = {(name, labels): value for name, labels, value in of_readiness([readied(), Readied("net")])}
     assert made.pop(("mailmirror_failover_checked_timestamp_seconds", ("org",))) == 100.0
-    assert {name for name, _ in made} == {"mailmirror_failover_ready"}
-    assert {labels: value for (_, labels), value in made.items() if not value} == {("org", "clock"): False}
-    assert ("mailmirror_failover_ready", ("org", "lease")) in made
+    ready = {labels: value for (name, labels), value in made.items() if name == "mailmirror_failover_ready"}
+    assert {labels: value for labels, value in ready.items() if not value} == {("org", "clock"): False}
+    assert ("org", "lease") in ready
     assert ("mailmirror_failover_ready", ("org", "archive")) not in made, "no failover waits for it"
 
 
@@ -146,6 +150,17 @@ def test_one_state_is_1_and_what_is_held_back_is_counted() -> None:
     assert [state for state, value in states.items() if value] == ["DOWN"] and len(states) == len(State)
     assert made["mailmirror_decisions_suppressed_total", ("org",)] == 2
     assert made["mailmirror_paused", ("org",)] and not made["mailmirror_cooldown", ("org",)]
+
+
+@pytest.mark.issue("6.3 metrics of checks, fence tests and journeys")
+def test_every_check_each_fence_device_and_the_journey_that_is_on_are_in_the_metrics() -> None:
+    made = {(name, labels): value for name, labels, value in of_readiness([readied(), Readied("net")])}
+    results = {labels for (name, labels), value in made.items() if name == "mailmirror_check" and value}
+    assert ("org", "clock", "unknown") in results and ("org", "archive", "ok") in results
+    assert len({check for _, check, _ in results}) == len(results), "each came to one result"
+    passed = "mailmirror_fence_passed_timestamp_seconds"
+    assert (made[passed, ("org", "mail1", "ipmi")], made[passed, ("org", "mail2", "ipmi")]) == (90.0, 0.0)
+    assert made["mailmirror_operation_began_timestamp_seconds", ("org", "switchover", "stuck")] == 95.0
 
 
 def test_every_sample_is_of_a_listed_metric_with_its_labels_and_every_metric_has_one() -> None:
