@@ -17,7 +17,7 @@ help: ## this help
 
 venv: $(VENV)/.test-$(KEY) ## .venv with the package and all that its tests need
 
-demo: $(VENV)/.demo-$(KEY) ## two hosts, real SSH, real Maildirs on loopback: a story of under a minute
+demo: $(VENV)/.demo-$(KEY) ## two hosts, real SSH, real Maildirs on loopback: a story of about a minute
 	@$(BIN)/mailmirror demo
 
 lab: $(VENV)/.test-$(KEY) ## a site of real mail hosts, mailmirror running on it, and a shell to break it; as root

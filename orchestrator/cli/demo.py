@@ -15,7 +15,7 @@ from orchestrator.demo.show import perform
 )
 @click.option("--keep", is_flag=True, help="Keep the directory: logs, inventory and both mail trees.")
 def command(seed: int | None, keep: bool) -> int:
-    """Show it working: two mail hosts on this machine, in under a minute, leaving nothing behind."""
+    """Show it working: two mail hosts on this machine, in about a minute, leaving nothing behind."""
     try:
         perform(seed=random.randrange(1_000_000) if seed is None else seed, keep=keep)
     except KeyboardInterrupt:

@@ -61,6 +61,12 @@ class Folder:
         names = (path for part in ("new", "cur") for path in (self.path / part).iterdir())
         return {base_name(path): path for path in names}
 
+    def opened(self) -> None:
+        """What an IMAP server does when a user opens it: messages without a row in the uidlist get their UIDs."""
+        with uidlist.lock(self.path):
+            rows = set(uidlist.read(self.path).rows.values())
+            uidlist.append(self.path, [base for base in self.messages() if base not in rows])
+
     def flag(self, base: bytes, flags: str) -> None:
         """Set the flags to `flags` (letters as in cr.yp.to/proto/maildir.html; a to z are keywords)."""
         with uidlist.lock(self.path):

@@ -28,7 +28,7 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from orchestrator.agent import guardtalk
-from orchestrator.demo import control
+from orchestrator.demo import control, watch
 from orchestrator.demo.mailbox import INBOX, Account, Folder
 
 SIZE_LIMIT = 64 * 1024 * 1024
@@ -82,7 +82,7 @@ class Delivery:
                 if folder is None:
                     return f"451 4.2.1 <{address}>: the mailbox went away"
                 placed = folder[1].deliver(_stamped(self._name, body, envelope.mail_from or "", address, peer))
-                self._note(message_id(body), folder[0], folder[1], placed.base, placed.ctime_ns)
+                self._note(watch.message_id(body), folder[0], folder[1], placed.base, placed.ctime_ns)
         except OSError as error:
             print(f"delivery failed: {error}", file=sys.stderr)
             return "451 4.3.0 Local error, try again later"
@@ -104,12 +104,6 @@ class Delivery:
         row = {"id": identity, "account": account, "folder": place, "base": base.decode(), "at": ctime_ns}
         with self._writing, self._ledger.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
-
-
-def message_id(body: bytes) -> str:
-    """The Message-ID field's value, or an empty string when there is none."""
-    found = re.search(rb"^message-id:\s*(\S+)", body.partition(b"\n\n")[0], re.IGNORECASE | re.MULTILINE)
-    return found.group(1).decode("utf-8", "replace") if found else ""
 
 
 def _stamped(name: str, body: bytes, sender: str, recipient: str, peer: str) -> bytes:

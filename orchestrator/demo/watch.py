@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +100,19 @@ def _messages(folder: Path, deep: bool) -> dict[str, Seen]:
             digest = hashlib.sha256(path.read_bytes()).hexdigest() if deep else ""
             seen[base] = Seen(f"{part}:{info}", digest, uids.get(base))
     return seen
+
+
+def identities(store: Path) -> Counter[str]:
+    """How often each letter stands in a store, by its Message-ID."""
+    folders = (path.parent for path in store.rglob("cur") if path.is_dir() and ".mailmirror" not in path.parts)
+    files = (path for folder in folders for part in ("new", "cur") for path in (folder / part).iterdir())
+    return Counter(message_id(path.read_bytes()) for path in files)
+
+
+def message_id(body: bytes) -> str:
+    """The Message-ID field's value, or an empty string when there is none; lines end with LF."""
+    found = re.search(rb"^message-id:\s*(\S+)", body.partition(b"\n\n")[0], re.IGNORECASE | re.MULTILINE)
+    return found.group(1).decode("utf-8", "replace") if found else ""
 
 
 def differences(one: dict[str, dict[str, Seen]], other: dict[str, dict[str, Seen]]) -> list[str]:

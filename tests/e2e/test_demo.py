@@ -1,4 +1,4 @@
-"""`mailmirror demo` as a newcomer runs it: its proofs hold, it takes less than a minute, and nothing is left of it.
+"""`mailmirror demo` as a newcomer runs it: its proofs hold, it takes less than two minutes, and nothing is left of it.
 
 It runs as whoever runs the tests, and where that is root also as an ordinary user, in a root of its own. The demo gets
 a temporary directory of its own, so that what it leaves can be seen: files there, and processes whose command line or
@@ -25,8 +25,8 @@ from tests.support import image, require
 
 GUEST = 47_113
 """A user id that owns nothing on any machine; 65534 may own whatever a container can't map."""
-PATIENCE = 240.0  # seconds; the promise of a minute is for a machine that does nothing else
-ACTS, PROOFS = 10, 21
+PATIENCE = 240.0  # seconds; the promise of two minutes is for a machine that does nothing else
+ACTS, PROOFS = 13, 32
 
 
 @pytest.fixture
@@ -91,18 +91,20 @@ def seconds_of_a_whole_story(out: str) -> int:
 
 @pytest.mark.issue("2.7 make demo")
 @pytest.mark.issue("2.7 cut the link and heal it")
+@pytest.mark.issue("5.7 make demo goes on to the journeys: primary dies, rejoin, failback, all equal")
 @pytest.mark.issue("4.5 make demo shows a lease running out and DNS flipping on its embedded site")
-def test_the_demo_proves_what_it_shows_within_a_minute_and_leaves_nothing(place: Path) -> None:
+def test_the_demo_proves_what_it_shows_within_two_minutes_and_leaves_nothing(place: Path) -> None:
     with demo(place, "--seed", "7") as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert out.startswith("mailmirror demo: ") and "(seed 7)" in out
-    assert seconds_of_a_whole_story(out) < 60, out
+    assert seconds_of_a_whole_story(out) < 120, out
     acts = [int(found[1]) for line in out.splitlines() if (found := re.match(r"(\d+)  ", line))]
     assert acts == list(range(1, ACTS + 1)), out
-    for journey in ("switchover", "failback"):
+    for journey in ("switchover", "failover", "failback"):
         steps = r"every step is done\n(     .* · .*\n)+   ✓ clients are"
         assert re.search(rf"`mailmirror {journey}` +[\d.]+ s   {steps}", out), out
+    assert re.search(r"`mailmirror rejoin` +[\d.]+ s   every step is done", out), out
     assert re.search(r"dead link +[\d.]+ s", out) and re.search(r"healed; until the backlog was there +[\d.]+ s", out)
     assert "\x1b" not in out, "no colour where there is no terminal"
     assert nothing_left(place), leftovers(place)
@@ -180,7 +182,7 @@ def told(root: image.Root, uid: int) -> str:
 @pytest.mark.lab
 @pytest.mark.issue("2.7 demo as an ordinary user")
 def test_an_ordinary_user_is_told_the_same_story_and_it_leaves_nothing(guest: image.Root) -> None:
-    assert seconds_of_a_whole_story(told(guest, GUEST)) < 60
+    assert seconds_of_a_whole_story(told(guest, GUEST)) < 120
     theirs = guest.check(["find", "/", "/tmp", "/run", "/dev/shm", "-xdev", "-user", str(GUEST)]).decode().split()
     assert set(theirs) == {"/tmp/home"}
     assert guest.check(["find", "/tmp", "-maxdepth", "1", "-name", "mailmirror*"]) == b""
@@ -194,5 +196,5 @@ def test_root_s_demo_leaves_an_installed_agent_alone(guest: image.Root) -> None:
     )
     look = ["find", "/var/lib/mailmirror", "/var/lib/mailmirror-agent", "/run", "-printf", "%p %T@\\n"]
     before = guest.check(look)
-    assert seconds_of_a_whole_story(told(guest, 0)) < 60
+    assert seconds_of_a_whole_story(told(guest, 0)) < 120
     assert guest.check(look) == before
