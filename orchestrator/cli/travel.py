@@ -71,6 +71,7 @@ def carried_out(front: Front, pair: Pair, journey: str, reason: str, said: dict[
             means = _means(front, pair)
             told = _journeys().told(means, journey, by=by, reason=reason, progress=_progress, said=said)
             _keep(pair, told)
+        reach.tell_daemon(pair)
     except Held as held:
         asked: dict[str, Any] = {"verb": "journey", "pair": pair.name, "journey": journey, "reason": reason, **said}
         told = reach.ask_daemon(pair, asked, held, _progress)
@@ -83,6 +84,7 @@ def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
         with Lock(pair.state_dir, pair.name, f"op {what}"):
             ordered = _journeys().Word(what, name, reach.by(), reason)
             told = _journeys().ordered(_means(front, pair), ordered, progress=_progress)
+        reach.tell_daemon(pair)
     except Held as held:
         asked = {"verb": "op", "pair": pair.name, "what": what, "id": name, "reason": reason}
         told = reach.ask_daemon(pair, asked, held, _progress)

@@ -316,6 +316,8 @@ class Deciding:
         obeyed. That something may be lost is asked by the verb.
         """
         with self._turn:
+            if self._memory.state is State.MOVING:
+                self.tick()  # a journey that has just ended is one no more
             journal = self._opened()
             look, _ = self._look(journal)
             facts = memories.facts(self._memory, look, self._pair, Order(verb, by, reason, accept_loss=True))

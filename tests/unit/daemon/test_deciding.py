@@ -196,6 +196,8 @@ def test_an_ordered_journey_is_moving_from_its_order_to_its_end(stage: Stage) ->
         stage.ends = lambda journal, name: journal.end(name, Ended.ROLLED_BACK, "undone")
         stage.go("switchover", "patches")
         assert kept(stage)[-1].decision["by"] == "anna"  # type: ignore[index,call-overload]
+    with stage.deciding.journey("switchover", "anna", "at once, before anybody has looked"):
+        stage.go("switchover", "again")
     assert stage.tick(2) == "PROTECTED"
     with stage.deciding.journey("switchover", "anna", "and nothing is begun"):
         pass
