@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.arrange import REPOSITORY
-from tests.lab import product
+from tests.lab import product, roots
 from tests.lab.following import is_live
 from tests.lab.guarded import guarded_site
 from tests.lab.site import Site
@@ -131,6 +131,7 @@ def main(words: list[str]) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     where = {**facts(), "accounts": chosen.users}
     print("\n".join(f"{name}: {value}" for name, value in where.items()), flush=True)
+    roots.privately()
     runs: dict[str, list[Run]] = {}
     for name in chosen.only.split(","):
         with site_of(chosen.users) as site, tempfile.TemporaryDirectory() as place:
