@@ -53,7 +53,8 @@ def typed(site: Site, *words: str) -> Typed:
         if "tombstone: done" in line:
             gave_up = time.monotonic()
     told = asked.communicate(timeout=60)[0]
-    return Typed(json.loads(told), gave_up, "".join(said))
+    failed = {"state": "failed", "why": said[-1].strip() if said else "it said nothing"}
+    return Typed(json.loads(told) if told.strip() else failed, gave_up, "".join(said))
 
 
 def moved_under_load(site: Site, place: Path, words: tuple[str, ...], active: str, load: Load) -> Judged:

@@ -15,6 +15,8 @@ from orchestrator.failover.world import World
 from orchestrator.inventory.model import WITNESS
 
 BEYOND = 5.0
+AGAIN = (0.05, 0.2, 0.5)
+"""Seconds before another pass where one didn't prove them equal: what was written last has to hold still first."""
 KEEP = 1e9
 """Seconds of quarantine that the conversation which makes a cut leaves alone: it removes nothing."""
 
@@ -101,6 +103,11 @@ class Carried:
 
     def act(self) -> None:
         found = self.voyage.world.copying.carry(self.voyage.left)
+        for pause in AGAIN:
+            if found.equal:
+                break
+            self.voyage.clock.pause(pause)
+            found = self.voyage.world.copying.carry(self.voyage.left)
         if not found.equal:
             raise Refused(f"The two places aren't equal: {found.said}.", remedy="See `mailmirror verify`.")
         self.voyage.notes.put(self.what, found.said + self.and_then())
