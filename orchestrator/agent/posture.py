@@ -18,8 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from . import holding
@@ -90,7 +92,8 @@ def hold(active: Optional[str], state: str = STATE) -> Proof:
 
 def release(state: str = STATE) -> List[str]:
     """Put every value back as it was, "not set" included, and have Postfix read them; what was left as somebody else
-    changed it is told. Idempotent; nothing is done where nothing is held. Raises Fault as `hold`.
+    changed it is told. What waited to be relayed is tried at once. Idempotent; nothing is done where nothing is held.
+    Raises Fault as `hold`.
     """
     return _release(state, soft=False)
 
@@ -110,7 +113,10 @@ def _release(state: str, soft: bool) -> List[str]:
     there = {where: kept for where, kept in record["instances"].items() if os.path.exists(_main_cf(where))}
     for directory, kept in there.items():
         told += _put_back(directory, kept, holding.NAMES[:-1] if soft else holding.NAMES)
+    since = time.clock_gettime(time.CLOCK_BOOTTIME)
     _reload(there)
+    for directory in there:
+        _give_up_relaying(directory, since)
     if soft:
         for directory, kept in there.items():
             kept["ours"] = {holding.SOFT: kept["ours"].get(holding.SOFT, [])}
@@ -260,6 +266,21 @@ def _processes() -> List["tuple[int, str, int, int]"]:
 
 
 # --- Postfix's commands -----------------------------------------------------------------------------------------------
+
+
+def _give_up_relaying(directory: str, since: float) -> None:
+    """End what still tries to hand letters to whoever was active before, and have all that waits tried at once. A
+    client that waits for an answer would hold its letter for minutes, and nothing else is tried before the next scan.
+    """
+    first = first_process(directory)
+    if first is None:
+        return
+    tick = os.sysconf("SC_CLK_TCK")
+    for pid, name, parent, began in _processes():
+        if parent == first and name == "smtp" and began / tick < since:
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(pid, signal.SIGTERM)
+    run(["postqueue", "-c", directory, "-f"])
 
 
 def _done(argv: Sequence[str], said: str = "") -> "subprocess.CompletedProcess[str]":

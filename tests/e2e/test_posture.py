@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,38 @@ def test_undone_it_is_byte_for_byte_as_it_was(postfix: Postfix) -> None:
     assert postfix.check("stat -c '%a %u %g' /etc/postfix/main.cf") == mode
     assert postfix.call("held")[0] == "NOT_DONE"
     assert postfix.check(f"find {STATE} /etc/postfix -name '*-new' -o -name posture.json") == ""
+
+
+SILENT = """
+import socket, sys
+server = socket.create_server(("127.0.0.9", 25))
+kept = []
+print("listens", flush=True)
+while True:
+    kept.append(server.accept())
+    print("asked", flush=True)
+"""
+
+
+@pytest.mark.issue("5.2 inbound mail that the second MX took is delivered at once when it becomes the active")
+def test_what_hangs_at_a_dead_active_is_delivered_as_soon_as_it_is_released(postfix: Postfix) -> None:
+    """An active that is frozen takes connections and says nothing: a client waits for it five minutes."""
+    dead = postfix.root.run(["/usr/bin/python3", "-c", SILENT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert dead.stdout and dead.stdout.readline() == "listens\n"
+        postfix.call("hold", "127.0.0.9")
+        assert held(postfix) == "127.0.0.9"
+        postfix.check("printf 'Subject: to be relayed\\n\\nHello.\\n' | sendmail -f a@b.test ann@example.test")
+        assert dead.stdout.readline() == "asked\n"
+        assert postfix.call("soften") == []
+        found = "grep -rl 'to be relayed' /var/vmail | wc -l"
+        until(lambda: postfix.check(found).strip() == "1", within=10, what="the letter is in its mailbox")
+        postfix.call("release")
+        assert postfix.check(found).strip() == "1", "and there once"
+    finally:
+        dead.kill()
+        dead.wait()
+        postfix.check("rm -rf /var/vmail/*")
 
 
 @pytest.mark.issue("5.2 soft_bounce on a fresh active alone, put back byte for byte")

@@ -22,8 +22,10 @@ WITHIN = 40.0
 
 
 def row(told: str) -> list[str]:
-    """The pair's row of the table, by column."""
-    return re.split(r"  +", told.splitlines()[1].strip())
+    """The pair's row of the table, by column, but its state: without guards nothing is decided for it."""
+    name, state, *rest = re.split(r"  +", told.splitlines()[1].strip())
+    assert state == "-"
+    return [name, *rest]
 
 
 def passive(operator: Operator) -> dict[str, Any]:  # noqa: F811

@@ -290,7 +290,9 @@ def test_a_host_without_nftables_stops_its_services_at_the_deadline(site: Site) 
         for other in (site.mirror, site.witness):
             site.cut(other, site.primary)
         until(lambda: not serves(site) and not answers(site, site.primary, "smtp"), within=LATE, what="it has stopped")
-        assert set(site.primary.attempt(dovecot).stdout.split()) <= {"inactive", "failed"} and not holds_address(site)
+        ended = {"inactive", "failed"}
+        until(lambda: set(site.primary.attempt(dovecot).stdout.split()) <= ended, within=LATE, what="they have ended")
+        assert not holds_address(site)
         site.heal()
         until(lambda: serves(site) and holds_address(site), within=LATE, what="it serves again")
     finally:
