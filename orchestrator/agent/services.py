@@ -30,8 +30,10 @@ GRACE = 0.5
 AGAIN = 0.2  # seconds until a session that is still there is asked once more
 PAUSE = 0.02  # seconds between two batches of sessions that are ended
 STOPS = 20.0
-ENDS = 5.0
-"""Seconds for services that fail to end before a restart: whoever waits for it may have a larger remedy."""
+ENDS = 3.0
+"""Seconds for services that fail to end by themselves before a restart, and as many once they are killed: one that
+hangs may not know how to end, and whoever waits for it has a larger remedy.
+"""
 MOST = 64
 
 Work = Callable[[Dict[str, Any], Home], Dict[str, Any]]
@@ -185,17 +187,22 @@ def _open(head: Dict[str, Any], home: Home) -> Dict[str, Any]:
 
 
 def _restart(head: Dict[str, Any], home: Home) -> Dict[str, Any]:
-    """Stopped whole, then started; proven by what systemd says of each. Only where the guard lets it serve."""
+    """Stopped whole, by force where they don't end, then started; proven by what systemd says of each. They are started
+    in any case: what still runs may serve, and what has ended must. Only where the guard lets it serve.
+    """
     _, told = _in_epoch(head, home)
     names, known = head.get("units"), _settings(home).units
     if not isinstance(names, list) or not names or not set(names) <= set(known):
         raise Fault("bad-request", f"'units' are some of {', '.join(known)}, not {names!r:.80}")
     if told.get("quiet") is not None or not told["serves"]:
         raise Fault("refused", "its guard doesn't let it serve now", f"Nothing was changed. {told['why']}")
-    proof = units.stop(names, ENDS)
-    if proof.state == DONE:
-        proof = units.start(names, STOPS)
-    return _facts(home, state=proof.state, why=proof.why)
+    ended = units.stop(names, ENDS)
+    if ended.state != DONE:
+        units.kill(names)
+        ended = units.stop(names, ENDS)
+    started = units.start(names, STOPS)
+    worse = started if ended.state == DONE else ended
+    return _facts(home, state=worse.state, why=[*ended.why, *started.why])
 
 
 def _answered(work: Work, head: Dict[str, Any], home: Home) -> Dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from contextlib import suppress
 from typing import Callable, Dict, List, NamedTuple, Sequence
 
 from .posture import DONE, NOT_DONE, UNKNOWN
@@ -151,6 +152,14 @@ def stop(names: Sequence[str], within: float = WITHIN) -> Proof:
         if time.monotonic() >= deadline:
             return stopped(names)
         time.sleep(EVERY)
+
+
+def kill(names: Sequence[str]) -> None:
+    """SIGKILL to every process of those that are still there. Proves nothing: `stop` does. Raises Fault as `look`."""
+    for unit in look(names):
+        if unit.there and unit.processes:
+            with suppress(Fault):  # its last process has ended by itself
+                _systemctl("kill", "--signal=KILL", "--", unit.name)
 
 
 def start(names: Sequence[str], within: float = WITHIN) -> Proof:

@@ -145,10 +145,8 @@ def test_an_agent_that_may_not_look_is_told_once_with_what_to_do(tmp_path: Path)
         until(lambda: bool(it.troubles), "it is told")
         since = it.seen_by("controller")
         until(lambda: it.seen_by("controller") > since + 2, "some looks later")
-    assert it.troubles == [
-        "witness: this key may not look at services "
-        "Add `services` to --allow in its authorized_keys line, or in its unit."
-    ]
+    refused = "witness: this key may not look at services"
+    assert it.troubles == [f"{refused} Add `services` to --allow in its authorized_keys line, or in its unit."]
     witness = next(each for each in it.it.status().observers if each.name == "witness")
     assert (witness.connected, "authorized_keys" in witness.remedy) == (False, True)
 
