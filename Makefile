@@ -12,7 +12,7 @@ SEEDS ?= 10000
 .DELETE_ON_ERROR:
 
 help: ## this help
-	@echo "mailmirror: a live, durable mirror of Maildir stores over SSH"
+	@echo "mailmirror: two mail servers, a live mirror between them, and the users moved in seconds"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.test-$(KEY) ## .venv with the package and all that its tests need
