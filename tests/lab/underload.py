@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,11 @@ def typed(site: Site, *words: str) -> Typed:
 
 def moved_under_load(site: Site, place: Path, words: tuple[str, ...], active: str, load: Load) -> Judged:
     """Order `words` under load, with `active` the place that the users leave; `place` is for the witness's files."""
+    return under_load(site, place, lambda: typed(site, *words), active, load)
+
+
+def under_load(site: Site, place: Path, act: Callable[[], Typed], active: str, load: Load) -> Judged:
+    """What `act` does under load, with `active` the place that the users leave; `place` is for the witness's files."""
     described = {**json.loads(site.describe().as_json()), "ca": CA}
     site.client.path("/root/site.json").write_text(json.dumps(described))
     home = f"/root/oracle-{load.seed}"
@@ -68,11 +74,11 @@ def moved_under_load(site: Site, place: Path, words: tuple[str, ...], active: st
     with witness.Standing(outside.parse(json.dumps(described)), wire, net=site.describe().network):
         oracle = site.client.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(load.settle)  # the load goes on by the clock
-        answer = typed(site, *words)
+        answer = act()
         said = oracle.communicate(timeout=load.seconds + 180)[0]
     kept = site.client.path(home)
     other = "mirror" if active == "primary" else "primary"
     holds = [(other, Span(0.0, answer.moved)), (active, Span(answer.moved, float("inf")))]
-    log = site.primary.journal("postfix*") + site.mirror.journal("postfix*")
+    log = "".join(host.journal("postfix*") for host in (site.primary, site.mirror) if host.is_up)
     verdict = judged(kept, reading.load(kept / "reading.json"), wire, holds, log)
     return Judged(answer, verdict, said + "\n" + "\n".join(lines(verdict)))
