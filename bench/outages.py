@@ -24,7 +24,7 @@ from tests.lab.waiting import until
 
 AT_RISK = ("lost", "flags", "misplaced", "resurrected", "folder lost", "folder resurrected")
 """What a change that never reached the mirror looks like to its client."""
-PROGRAMS = "/usr/sbin/dovecot /usr/lib/postfix/sbin/master"
+PROGRAMS = "/usr/sbin/dovecot /usr/lib/postfix/sbin/*"
 
 
 def power_cuts(site: Site, count: int, place: Path, seed: int) -> Iterator[Judged]:
