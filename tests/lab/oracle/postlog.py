@@ -18,15 +18,25 @@ from tests.lab.oracle.letter import DOMAIN
 _NAMED = re.compile(r"cleanup\[\d+\]: (\w+): message-id=<([^>]+)@" + re.escape(DOMAIN) + ">")
 _LOST = r"may be sent more than once|while sending end of data|said: 421 .*in reply to end of DATA"
 _AGAIN = re.compile(rf"(?:lmtp|smtp)\[\d+\]: (\w+): .*(?:{_LOST})")
+_SENT = re.compile(r"(\S+) postfix/(?:lmtp|smtp)\[\d+\]: (\w+): to=<([^>]+)>.*status=sent")
+_STARTED = re.compile(r"(\S+) postfix/\w+\[\d+\]: daemon started")
 
 
 def again(lines: Iterable[str]) -> Counter[str]:
     """Message id -> how often its delivery may have been repeated. Lines may come from several hosts, each in order."""
     names: dict[str, str] = {}
     found: Counter[str] = Counter()
+    sent: dict[tuple[str, str, str], int] = {}
+    starts: Counter[str] = Counter()
     for line in lines:
         if match := _NAMED.search(line):
             names[match[1]] = match[2]
+        elif match := _STARTED.search(line):
+            starts[match[1]] += 1
         elif (match := _AGAIN.search(line)) and match[1] in names:
             found[names[match[1]]] += 1
-    return found
+        elif (match := _SENT.search(line)) and match[2] in names:
+            host, number, recipient = match.groups()
+            before = sent.setdefault((host, number, recipient), starts[host])
+            found[names[number]] += before < starts[host]
+    return +found

@@ -148,6 +148,21 @@ mail postfix/lmtp[2]: CD34: to=<u@x>, status=sent (250 2.0.0 <u@x> Saved)
     assert again(log.splitlines()) == {"s1-7-receive": 2}
 
 
+@pytest.mark.parametrize(
+    ("between", "other", "times"),
+    [("daemon started", "mail1", 1), ("daemon started", "mail2", 0), ("statistics", "mail1", 0)],
+)
+def test_a_queue_that_a_power_cut_brought_back_excuses_one_more_copy_by_its_own_host(
+    between: str, other: str, times: int
+) -> None:
+    log = f"""mail1 postfix/cleanup[1]: AB12: message-id=<s1-7-receive@{letter.DOMAIN}>
+mail1 postfix/lmtp[2]: AB12: to=<u@x>, relay=x[private/lmtp], status=sent (250 2.0.0 <u@x> Saved)
+{other} postfix/first[3]: {between} -- version 3.7
+mail1 postfix/smtp[4]: AB12: to=<u@x>, relay=y, status=sent (250 2.0.0 Ok: queued)
+"""
+    assert again(log.splitlines())["s1-7-receive"] == times
+
+
 # ---- names ----
 
 
