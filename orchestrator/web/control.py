@@ -58,6 +58,16 @@ def link(state: Path, socket_path: Path) -> Callable[[], None]:
     where = state_dir(state) / NAME
     if where == socket_path:
         return lambda: None
+
+    def leads_there() -> bool:
+        return where.is_symlink() and os.readlink(where) == str(socket_path)
+
+    def away() -> None:
+        if leads_there():
+            where.unlink(missing_ok=True)
+
+    if leads_there():  # one that was killed left it, and it is this one that answers there now
+        return away
     if _somebody_listens(where):
         raise TryAgain(f"Another daemon listens on {where}.", remedy="Stop it, or give this one another mm_state_dir.")
     try:
@@ -65,11 +75,6 @@ def link(state: Path, socket_path: Path) -> Callable[[], None]:
         where.symlink_to(socket_path)
     except OSError as error:
         raise UsageError(f"{where} can't lead to {socket_path}: {error}.", remedy="Mend mm_state_dir.") from error
-
-    def away() -> None:
-        if where.is_symlink() and os.readlink(where) == str(socket_path):
-            where.unlink(missing_ok=True)
-
     return away
 
 

@@ -132,6 +132,8 @@ def _furnish(spec: Spec) -> None:
             kernel.make_read_only(place)
     _protect_the_machine(root)
     stage.move_into(root)
+    # As systemd has it on a real host: credentials are mounted elsewhere, and reach the service by propagation.
+    kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_SHARED)
 
 
 def _protect_the_machine(root: Path) -> None:

@@ -6,7 +6,7 @@ Invariant: it asks what an operator could ask, on the host itself or from the cl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,12 @@ CONNECT = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.arg
 
 
 @contextmanager
-def guarded_site(users: int = 3, ttl: float = TTL) -> Iterator[Site]:
-    """Booted, with an armed lease of `ttl` seconds."""
+def guarded_site(
+    users: int = 3, ttl: float = TTL, prepare: Callable[[Site], None] = lambda site: None
+) -> Iterator[Site]:
+    """Booted, with an armed lease of `ttl` seconds; `prepare` is called before the boot."""
     with Site(PLACES, users=users) as site:
+        prepare(site)
         site.boot()
         inventory: Any = product.inventory(PLACES)
         variables = inventory["mailmirror"]["vars"]

@@ -292,7 +292,9 @@ def test_under_systemd_it_lies_in_the_runtime_directory_and_is_found_by_the_stat
                 another()
     finally:
         served.close()
-    (tmp_path / "elsewhere").mkdir()
+    served = Control(path, echo)  # after one that was killed: its link is there, and leads to the new socket
+    control.link(state, path)
+    served.close()
     control.link(state, path)  # one that a daemon left that died
     Control(state / "control.sock", echo).close()  # and where the next runs in the foreground
     control.link(state, path)
