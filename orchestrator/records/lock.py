@@ -118,7 +118,23 @@ class Lock:
             given(fd, self.path.parent)
             return fd
         except PermissionError as error:
+            if self._is_held():
+                raise Held(self._name, read_holder(self.path)) from error
             raise NotPermitted(f"{self.path} can't be opened: {error.strerror}.") from error
+
+    def _is_held(self) -> bool:
+        """Whether somebody has it, for whoever may only read it: the daemon's group, which may ask the daemon."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
 
 def read_holder(path: Path) -> Holder | None:
