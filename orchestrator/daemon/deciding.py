@@ -37,6 +37,9 @@ from orchestrator.web.decides import Standing
 log = logging.getLogger(__name__)
 
 EVERY = 1.0
+SETTLES = 6  # looks that an order may wait for
+JUST = 15.0
+"""Seconds after the end of a journey in which what is known of the hosts may be of before it."""
 MOST = 8
 """Decisions made one after the other on one look; from any state fewer lead to rest."""
 LOOKS = 60.0
@@ -313,23 +316,33 @@ class Deciding:
 
     def order(self, verb: str, by: str, reason: str, noted: Callable[[Journal], object] = bool) -> Decision:
         """An operator's order, decided and kept; `noted` writes its record first. Raises Refused where it isn't
-        obeyed. That something may be lost is asked by the verb.
+        obeyed. That something may be lost is asked by the verb. Right after a journey it waits for the hosts' new words
+        before it refuses: what was heard last is of before.
         """
-        with self._turn:
-            if self._memory.state is State.MOVING:
-                self.tick()  # a journey that has just ended is one no more
-            journal = self._opened()
-            look, _ = self._look(journal)
-            facts = memories.facts(self._memory, look, self._pair, Order(verb, by, reason, accept_loss=True))
-            decision = decide(facts)
-            if decision.refused:
+        order = Order(verb, by, reason, accept_loss=True)
+        for left in reversed(range(SETTLES)):
+            with self._turn:
+                journal = self._opened()
+                look, facts, decision = self._decided(journal, order)
+                if not decision.refused:
+                    noted(journal)
+                    self._key = ()
+                    self._keep(journal, facts, decision)
+                    self._look(journal)  # flags are as they are now at once
+                    break
+            if not left or not _just_ended(look) or self._stop.wait(self._every):
                 raise Refused(decision.refused, remedy=f"`mailmirror explain {self._pair.name}` says how it stands.")
-            noted(journal)
-            self._key = ()
-            self._keep(journal, facts, decision)
-            self._look(journal)  # flags are as they are now at once
+            self.tick()
         self.poke()
         return decision
+
+    def _decided(self, journal: Journal, order: Order) -> tuple[Look, Facts, Decision]:
+        """What comes of an order now; nothing is kept."""
+        if self._memory.state is State.MOVING:
+            self.tick()  # a journey that has just ended is one no more
+        look, _ = self._look(journal)
+        facts = memories.facts(self._memory, look, self._pair, order)
+        return look, facts, decide(facts)
 
     @contextmanager
     def journey(self, verb: str, by: str, reason: str) -> Iterator[None]:
@@ -377,6 +390,11 @@ class Deciding:
         now = self._now()
         paused, cooling = self._flags.paused_until > now, self._flags.cooldown_until > now
         return Standing(self._pair.name, self._memory.state, self._at, self._suppressed, paused, cooling)
+
+
+def _just_ended(look: Look) -> bool:
+    last = look.operation
+    return last is not None and not last.running and look.now - last.ended < JUST
 
 
 def said(decision: Decision) -> tuple[Any, ...]:

@@ -63,6 +63,7 @@ class Stage:
         self.paused: list[str] = []
         self.stands_still = False
         self.events: list[tuple[str, str]] = []
+        self.soon: list[Callable[[], None]] = []  # what comes to pass, one before each look
         self.holds: threading.Event | None = None  # a journey waits for it before it opens its operation
         self.ends: Callable[[Journal, str], None] = lambda journal, name: journal.end(name, Ended.DONE, "every step")
         self.deciding = self.again()
@@ -71,7 +72,7 @@ class Stage:
         """A daemon that is started anew."""
         self.deciding = Deciding(
             self.pair, self.seen, self, lambda what, text: self.events.append((what, text)),
-            now=lambda: self.now, clock=lambda: self.now,
+            every=0.01, now=lambda: self.now, clock=lambda: self.now,
         )  # fmt: skip
         return self.deciding
 
@@ -80,6 +81,8 @@ class Stage:
     def seen(self, active: str, epoch: int) -> Look:
         if self.error:
             raise self.error
+        if self.soon:
+            self.soon.pop(0)()
         heard = {
             place: Heard(self.now, True, word, self._marker(place), self.leaving.get(place, ""))
             for place, word in self.words.items()

@@ -67,6 +67,24 @@ def test_what_is_kept_is_only_what_is_new_and_can_be_decided_again(stage: Stage)
     assert [as_json(replay(each.facts)) for each in found] == [each.decision for each in found]  # type: ignore[arg-type]
 
 
+def test_an_order_right_after_a_journey_waits_for_the_new_words_and_is_refused_when_none_come(stage: Stage) -> None:
+    """As after a rejoin: the journal knows that it is done before the returned host was heard again."""
+    outage(stage).tick()
+    stage.promoted()
+    assert stage.tick(3) == "ALONE"
+
+    def back() -> None:
+        stage.words["primary"], stage.markers["primary"] = Word(EPOCH + 1, "mirror", armed=True), EPOCH + 1
+        stage.healths["primary"], stage.lag = WELL, 0.0
+
+    stage.soon = [lambda: None] * 3
+    with pytest.raises(Refused):
+        stage.deciding.order("failback", "anna", "")
+    stage.soon = [*([lambda: None] * 3), back]
+    assert stage.deciding.order("failback", "anna", "").playbook == "failback" and not stage.soon
+    assert stage.state == "MOVING"
+
+
 @pytest.mark.issue("5.4 a flapping host doesn't ping-pong (cooldown); failback is never automatic")
 def test_nobody_goes_back_unasked_and_a_cooldown_holds_until_it_is_acknowledged(stage: Stage) -> None:
     outage(stage).tick()
