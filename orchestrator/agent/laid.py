@@ -42,7 +42,8 @@ def found(pair: str) -> Optional[Home]:
 
 
 def is_laid(home: Home) -> bool:
-    return os.path.exists(os.path.join(home.state, LEDGER))
+    ledger = os.path.join(home.state, LEDGER)
+    return os.path.exists(ledger) or os.path.exists(ledger + _NEW)  # its first word, cut off
 
 
 def owner_of(home: Home) -> str:

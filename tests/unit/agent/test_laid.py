@@ -83,6 +83,14 @@ def test_what_an_earlier_version_laid_is_its_pairs_and_keeps_its_register(host: 
     assert laid.ledger(lay(settings("org")))["pair"] == "org"
 
 
+def test_an_installation_that_was_cut_off_in_its_first_word_is_found_and_taken_away(host: Path) -> None:
+    Path(homes.STATE).mkdir(parents=True, exist_ok=True)
+    Path(homes.STATE, laid.LEDGER + ".mailmirror-new").write_text("{")
+    assert laid.found("org") == PLAIN
+    remove("org")
+    assert everything(host) == set()
+
+
 def test_a_removal_that_was_cut_off_leaves_no_register_to_another_pair() -> None:
     lay(settings("org"))
     laid.take_away(PLAIN, None)
