@@ -29,6 +29,7 @@ VERBS = {
     "run": "Follow every pair, live, in the foreground (the daemon).",
     "service": "Have systemd run the daemon on this host.",
     "status": "How each pair stands.",
+    "check": "One line for Nagios and its kin, with their exit codes.",
     "doctor": "Whether automatic failover is ready; what is in the way, and what to do.",
     "sync": "One pass, from the active place to the passive ones.",
     "seed": "Make a mirror anew, or take a copy that it holds (--adopt).",
@@ -68,6 +69,7 @@ Exit codes:
    4  refused by a safety rule       77  permission
    5  needs confirmation and         78  configuration
       has no terminal               130  interrupted
+`check` alone has Nagios' exit codes.
 """
 
 F = TypeVar("F", bound=Callable[..., object])

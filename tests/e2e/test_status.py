@@ -51,9 +51,11 @@ def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None: 
         cells = row(told)
         assert cells[:7] == ["org", "live", "mail1", "mail2", "mirror", "0 s", "0"] and cells[7].startswith("20")
         assert len(told.splitlines()) == 2, f"all is well, so nothing more is said: {told}"
+        assert operator.type("check").startswith("MAILMIRROR OK: org mail1 is active, live | 'org_mail2_lag'=0.0s;30 ")
     told = operator.type("status")
     assert row(told)[:2] == ["org", "stopped"] and row(told)[7].startswith("20"), "the proof isn't forgotten"
     assert "org: This is as `run` saw it last, " in told
+    assert operator.type("check", code=2).startswith("MAILMIRROR CRITICAL: No daemon runs. ")
 
 
 @pytest.mark.issue("2.6 status: the link is down, and mail lags")
