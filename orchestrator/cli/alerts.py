@@ -26,7 +26,7 @@ def command() -> None:
 
 
 @command.command("test")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def test(front: Front, pair: str | None) -> int:

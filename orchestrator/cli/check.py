@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_context
 def command(context: click.Context, pair: str | None) -> int:

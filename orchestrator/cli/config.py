@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import click
 
+from orchestrator.cli import reach
 from orchestrator.inventory.find import locate
 from orchestrator.inventory.load import Reading, read
 from orchestrator.inventory.schema import json_schema
@@ -42,7 +43,7 @@ def schema() -> None:
 
 
 @command.command("show")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context
 def show(context: click.Context, pair: str | None, style: str) -> None:

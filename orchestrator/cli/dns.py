@@ -31,7 +31,7 @@ def command() -> None:
 
 
 @command.command("show")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def show(front: Front, pair: str | None) -> int:
@@ -50,7 +50,7 @@ def show(front: Front, pair: str | None) -> int:
 
 
 @command.command("test")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def test(front: Front, pair: str | None) -> int:

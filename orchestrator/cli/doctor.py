@@ -26,7 +26,7 @@ WIDTH = 104
 
 
 @click.command("doctor")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def command(front: Front, pair: str | None) -> int:

@@ -9,7 +9,7 @@ from orchestrator.cli.front import Front, journey_options
 
 
 @click.command("failback")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--dry-run", is_flag=True, help="Print the plan with each step's present proof; change nothing.")
 @journey_options
 @click.pass_obj

@@ -23,7 +23,7 @@ JOURNEY = "failover"
 
 
 @click.command(JOURNEY)
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--dry-run", is_flag=True, help="Print the plan with each step's present proof; change nothing.")
 @click.option("--accept-loss", is_flag=True, help="What is named may be missing. PAIR has to be typed too.")
 @click.option(

@@ -37,7 +37,7 @@ def command() -> None:
 
 
 @command.command("status")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def status(front: Front, pair: str | None) -> int:

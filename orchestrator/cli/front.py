@@ -7,6 +7,7 @@ exit code; a traceback only with --debug. `--help` lists the verbs without impor
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from click.shell_completion import shell_complete
 
 from orchestrator import __version__
 from orchestrator.cli import words
@@ -57,6 +59,7 @@ VERBS = {
     "vip": "See the addresses that move with the active place; try a move.",
     "fence": "See the devices that can cut a host's power; test them.",
     "config": "Check or show the inventory.",
+    "completion": "The lines by which a shell completes verbs, options and pairs.",
 }
 
 EXIT_CODES = """
@@ -162,9 +165,15 @@ def group(front: Front, inventory: str | None, debug: bool) -> None:
     front.inventory_path, front.debug = inventory, debug
 
 
+COMPLETES = "_MAILMIRROR_COMPLETE"
+"""What the lines of `mailmirror completion` set when they ask."""
+
+
 def run(argv: list[str], front: Front | None = None) -> int:
     """Do what the command line says; the exit code."""
     front = front or Front()
+    if asked := os.environ.get(COMPLETES):
+        return shell_complete(group, {"obj": front}, "mailmirror", COMPLETES, asked)
     try:
         # Not group.main: it would turn a broken pipe into exit code 1 before we see it.
         with group.make_context("mailmirror", list(argv), obj=front) as context:

@@ -21,7 +21,7 @@ MOST = 50
 
 
 @click.command("history")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option(
     "--decisions", is_flag=True, help="Show the last 50 decisions: each change of state, and what was held back."
 )

@@ -9,7 +9,7 @@ from orchestrator.cli.front import Front, order_options
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @order_options
 @click.pass_obj

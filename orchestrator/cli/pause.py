@@ -20,7 +20,7 @@ NOBODY = TryAgain("No daemon runs.")
 
 
 @click.command("pause")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--for", "length", required=True, metavar="DURATION", help="For how long: 2h, 30m; at most 7d.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why: whoever is called meanwhile reads it.")
 @style_option

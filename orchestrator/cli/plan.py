@@ -13,7 +13,7 @@ from orchestrator.cli.front import Front, style_option
 
 @click.command("plan")
 @click.argument("journey", type=click.Choice(travel.JOURNEYS))
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def command(front: Front, journey: str, pair: str | None) -> int:

@@ -23,7 +23,7 @@ import click
 from orchestrator import errors
 from orchestrator.cli import remembered
 from orchestrator.cli.fast import Lazily
-from orchestrator.cli.front import Front
+from orchestrator.cli.front import F, Front
 from orchestrator.errors import (
     HostError,
     LinkLost,
@@ -47,6 +47,18 @@ if TYPE_CHECKING:
 
 SOCKET = "control.sock"
 PASSES = frozenset(("sync", "seed", "verify"))
+
+
+def pair_argument(function: F) -> F:
+    """PAIR, which may be left out; a shell completes it from the inventory."""
+    return click.argument("pair", required=False, shell_complete=_pairs)(function)
+
+
+def _pairs(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    said = Front(context.find_root().params.get("inventory"))  # the verb itself isn't begun
+    with suppress(MailmirrorError):  # where there is no inventory to read, nothing is offered
+        return [name for name in inventory(said).pairs if name.startswith(begun)]
+    return []
 
 
 def inventory(front: Front) -> Inventory:

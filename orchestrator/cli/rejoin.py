@@ -22,7 +22,7 @@ SHOWN = 200
 
 
 @click.command("rejoin")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--dry-run", is_flag=True, help="Print what it would bring home, by message; change nothing.")
 @click.option(
     "--ctimes",

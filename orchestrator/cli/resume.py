@@ -19,7 +19,7 @@ NOBODY = TryAgain("No daemon runs.")
 
 
 @click.command("resume")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--reason", default="", metavar="TEXT", help="Why: kept in the journal.")
 @style_option
 @click.pass_obj

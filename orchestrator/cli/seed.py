@@ -34,7 +34,7 @@ class Order(NamedTuple):
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--adopt", is_flag=True, help="Keep what stands on the mirror; compare and mend it.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; change nothing.")
 @click.option("--accept-loss", is_flag=True, help="Needed where mm_undelete is 0s and nothing is adopted.")

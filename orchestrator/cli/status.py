@@ -23,7 +23,7 @@ EVERY = 1.0  # seconds
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--watch", is_flag=True, help="Draw it anew each second, until Ctrl-C.")
 @style_option
 @click.pass_obj

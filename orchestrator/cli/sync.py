@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--dry-run", is_flag=True, help="Print the plan; change nothing.")
 @click.option("--no-deletes", is_flag=True, help="Hold every deletion back.")
 @order_options

@@ -35,7 +35,7 @@ def moment(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--list", "only_list", is_flag=True, help="Only list (also without any choice).")
 @click.option("--account", default="", metavar="GLOB", help="Accounts whose messages are meant.")
 @click.option("--pattern", default="", metavar="GLOB", help="Messages that are meant, as FOLDER/NAME.")

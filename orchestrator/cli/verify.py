@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--deep", is_flag=True, help="Read the bodies too.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for each pair.")
 @style_option

@@ -34,7 +34,7 @@ def command() -> None:
 
 
 @command.command("show")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def show(front: Front, pair: str | None) -> int:
@@ -45,7 +45,7 @@ def show(front: Front, pair: str | None) -> int:
 
 
 @command.command("test")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def test(front: Front, pair: str | None) -> int:

@@ -30,7 +30,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @style_option
 @click.pass_obj
 def listed(front: Front, pair: str | None) -> int:
