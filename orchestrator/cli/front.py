@@ -161,7 +161,7 @@ def order_options(function: F) -> F:
 @click.version_option(__version__, prog_name="mailmirror", message="%(prog)s %(version)s")
 @click.pass_obj
 def group(front: Front, inventory: str | None, debug: bool) -> None:
-    """Keep a true copy of a mail server's Maildirs, live, over SSH."""
+    """Keep a mail server's mirror true, move its users there when it is lost, and bring them home."""
     front.inventory_path, front.debug = inventory, debug
 
 
