@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from orchestrator.web.metrics import Metrics
 from tests.lab.generation import BOOKWORM, PACKAGES
@@ -32,6 +34,17 @@ def test_each_alert_is_quiet_fires_and_clears(root: image.Root) -> None:
         root.check(["promtool", "test", "rules", "/rules/alerts_test.yml"])
     except subprocess.CalledProcessError as error:
         pytest.fail(f"{error.output.decode()}\n{error.stderr.decode()}")
+
+
+def test_each_query_of_the_dashboard_is_one_that_prometheus_understands(root: image.Root) -> None:
+    panels = json.loads((image.CHECKOUT / "deploy/grafana/mailmirror.json").read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    rules = [{"record": f"dashboard:query:{number}", "expr": each} for number, each in enumerate(asked)]
+    written = yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}).encode()
+    said = root.check(
+        ["sh", "-c", "cat > /tmp/dashboard.yml && promtool check rules /tmp/dashboard.yml"], stdin=written
+    )
+    assert f"{len(asked)} rules found".encode() in said, said
 
 
 @pytest.mark.issue("6.3 promtool check metrics is clean")
