@@ -117,6 +117,11 @@ class Decisions:
     def standings(self) -> list[Standing]:
         return [deciding.standing() for deciding in self._deciding.values()]
 
+    def sentences(self, pair: str) -> list[str]:
+        """The present decision; nothing for a pair that isn't decided for."""
+        deciding = self._deciding.get(pair)
+        return deciding.explained() if deciding is not None else []
+
     def explain(self, pair: str) -> dict[str, Any]:
         deciding = self._one(pair)
         return {"pair": pair, **deciding.told(), "lines": deciding.explained()}

@@ -27,7 +27,8 @@ from orchestrator.daemon.alerting import Alerting
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.ordering import Decisions
 from orchestrator.daemon.readying import Readying
-from orchestrator.daemon.systemd import Sign, Systemd
+from orchestrator.daemon.showing import serving
+from orchestrator.daemon.systemd import Sign, Systemd, overdue
 from orchestrator.daemon.timer import Timer
 from orchestrator.daemon.travelling import Travelling
 from orchestrator.daemon.watching import active_host, watched
@@ -42,8 +43,10 @@ from orchestrator.replication.lateness import is_late
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.web import control, pointer
 from orchestrator.web.desk import Caller, Desk, Events
-from orchestrator.web.metrics import Metrics
+from orchestrator.web.metrics import exposition
 from orchestrator.web.replicates import Replicates
+from orchestrator.web.serving import Serving
+from orchestrator.web.trail import Trail
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ class Daemon:
         self.events = Events()
         self.stop = threading.Event()
         self.ready = threading.Event()
-        self.metrics: Metrics | None = None
+        self.web: Serving | None = None
         self._inventory, self._reload = inventory, reload
         self._hung_up = threading.Event()
         self._followers = {
@@ -101,6 +104,7 @@ class Daemon:
         self._timer = Timer()
         self._systemd = Systemd()
         self._shown: dict[str, Shown] = {name: Shown() for name in self._followers}
+        self._trail = Trail()
 
     def run(self) -> bool:
         """Attend until `stop` is set or a signal says so. False when a pair's thread didn't end in time.
@@ -113,10 +117,8 @@ class Daemon:
             opened.callback(control.Control(socket_path, self.desk.answer).close)
             opened.callback(control.link(self._inventory.state_dir, socket_path))
             if self._inventory.listen:
-                self.metrics = Metrics(
-                    self._inventory.listen, self._told, self._healths, self._readied, self._decisions.standings
-                )
-                opened.callback(self.metrics.close)
+                self.web = self._serving()
+                opened.callback(self.web.close)
             self._publish(socket_path, opened)
             opened.callback(self._timer.stop)
             self._start()
@@ -191,6 +193,7 @@ class Daemon:
             self._systemd.ready()
         self._watch_who_is_active()
         statuses = self.desk.statuses()
+        self._trail.look(statuses, time.time())
         if not self.stop.is_set():
             self._systemd.tick(self._signs(), {status.pair: status.link.value for status in statuses})
         for status in statuses:
@@ -201,6 +204,17 @@ class Daemon:
             if news or shown.is_due():
                 self._write(status)
                 shown.written = time.monotonic()
+
+    def _serving(self) -> Serving:
+        metrics = exposition(self._told, self._healths, self._readied, self._decisions.standings)
+
+        def rows() -> list[dict[str, Any]]:
+            return [self._status(name) for name in self._followers]
+
+        def decides() -> bool:
+            return not overdue(self._signs(), time.monotonic())
+
+        return serving(self._inventory, rows, self._decisions.sentences, decides, self._trail, metrics)
 
     def _signs(self) -> list[Sign]:
         """The last sign of life of each worker."""

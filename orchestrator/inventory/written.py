@@ -419,4 +419,4 @@ class PairVars(Connection):
     mm_watch: Literal["auto", "fanotify", "inotify", "poll"] | None = Field(None, description="default auto")
     mm_audit: Positive | None = Field(None, description="time between audits; default 15m")
     mm_verify: Positive | None = Field(None, description="time between proofs of equality; default 24h")
-    mm_listen: Endpoint | None = Field(None, description="HOST:PORT of the metrics; default none")
+    mm_listen: Endpoint | None = Field(None, description="HOST:PORT of status page and metrics; default none")

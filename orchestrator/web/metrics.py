@@ -9,18 +9,16 @@ on it must see that.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from wsgiref.simple_server import WSGIServer
+from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from orchestrator import __version__
-from orchestrator.errors import UsageError
 from orchestrator.health.report import PairHealth
 from orchestrator.readiness.checks import Readied
 from orchestrator.replication.lateness import is_late
@@ -38,38 +36,17 @@ Sample = tuple[str, tuple[str, ...], float]
 CHANGES = ("linked", "renamed", "folders", "folders_renamed", "sidecars", "deleted", "refused")
 
 
-class Metrics:
-    """The metrics server, from construction to `close`. `address` is HOST:PORT ([HOST]:PORT for IPv6; port 0: any)."""
-
-    def __init__(
-        self,
-        address: str,
-        told: Callable[[], Told],
-        healths: Callable[[], Sequence[PairHealth]] = tuple,
-        readied: Callable[[], Sequence[Readied]] = tuple,
-        decided: Callable[[], Sequence[Standing]] = tuple,
-    ) -> None:
-        host, _, port = address.rpartition(":")
-        registry = CollectorRegistry()
-        registry.register(Statuses(told, healths, readied, decided))
-        try:
-            server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"Metrics can't be served on {address}: {error}.", remedy="Correct mm_listen, or free the port."
-            ) from error
-        self._server: WSGIServer = server
-        self._thread: threading.Thread = thread
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_port)
-
-    def close(self) -> None:
-        """Serve no more."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(1.0)
+def exposition(
+    told: Callable[[], Told],
+    healths: Callable[[], Sequence[PairHealth]] = tuple,
+    readied: Callable[[], Sequence[Readied]] = tuple,
+    decided: Callable[[], Sequence[Standing]] = tuple,
+) -> Callable[..., Any]:
+    """`/metrics` as a WSGI application."""
+    registry = CollectorRegistry()
+    registry.register(Statuses(told, healths, readied, decided))
+    application: Callable[..., Any] = make_wsgi_app(registry)
+    return application
 
 
 class Statuses(Collector):

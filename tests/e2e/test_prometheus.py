@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from orchestrator.web.metrics import Metrics
+from orchestrator.web.metrics import exposition
+from orchestrator.web.serving import Serving
 from tests.lab.generation import BOOKWORM, PACKAGES
 from tests.support import image, require
 from tests.unit.web.test_metrics import healths, readied, stand
@@ -49,7 +50,7 @@ def test_each_query_of_the_dashboard_is_one_that_prometheus_understands(root: im
 
 @pytest.mark.issue("6.3 promtool check metrics is clean")
 def test_the_metrics_are_as_prometheus_wants_them(root: image.Root) -> None:
-    metrics = Metrics("127.0.0.1:0", stand, healths, lambda: [readied()])
+    metrics = Serving("127.0.0.1:0", exposition(stand, healths, lambda: [readied()]))
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=5) as answer:
             text = answer.read()

@@ -147,8 +147,8 @@ def test_metrics_are_served_while_it_runs(tmp_path: Path) -> None:
     site = Site("org")
     with Running(site, Inventory(described.path, with_port)) as it:
         until(lambda: it.ask("status")["pairs"][0]["link"] == "live")
-        assert it.daemon.metrics is not None
-        url = f"http://127.0.0.1:{it.daemon.metrics.port}/metrics"
+        assert it.daemon.web is not None
+        url = f"http://127.0.0.1:{it.daemon.web.port}/metrics"
         with urllib.request.urlopen(url, timeout=5) as answer:
             assert 'mailmirror_replication_lag_seconds{host="mirror.org",pair="org"} 0.0' in answer.read().decode()
 

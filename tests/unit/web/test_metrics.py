@@ -17,7 +17,8 @@ from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Tal
 from orchestrator.telemetry import METRICS
 from orchestrator.web import decides
 from orchestrator.web.decides import Standing
-from orchestrator.web.metrics import Metrics, Told, samples
+from orchestrator.web.metrics import Told, exposition, samples
+from orchestrator.web.serving import Serving
 from orchestrator.web.vitals import of_health, of_readiness
 from tests.unit.readiness.site import AWAY, WIT, at, well
 
@@ -51,7 +52,7 @@ def stand() -> Told:
 
 
 def scrape(address: str = "127.0.0.1:0") -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    metrics = Metrics(address, stand, healths)
+    metrics = Serving(address, exposition(stand, healths))
     try:
         host = "[::1]" if "::1" in address else "127.0.0.1"
         with urllib.request.urlopen(f"http://{host}:{metrics.port}/metrics", timeout=5) as answer:
@@ -179,11 +180,11 @@ def test_metric_names_follow_the_conventions() -> None:
 
 
 def test_a_port_that_can_t_be_had_is_an_operator_s_error() -> None:
-    first = Metrics("127.0.0.1:0", stand)
+    first = Serving("127.0.0.1:0", exposition(stand))
     try:
         for address in (f"127.0.0.1:{first.port}", "127.0.0.1:many"):
-            with pytest.raises(UsageError, match="Metrics can't be served"):
-                Metrics(address, stand)
+            with pytest.raises(UsageError, match="Pages and metrics can't be served"):
+                Serving(address, exposition(stand))
     finally:
         first.close()
 

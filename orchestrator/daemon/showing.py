@@ -1,0 +1,59 @@
+"""What the daemon shows to browsers, pollers and Prometheus: the pages' sources, and the server that they stand on.
+
+Invariant: it only reads. A page's look at the journal is a connection of its own, so that it waits for nobody.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.alerts.conditions import PAGE, conditions
+from orchestrator.inventory.model import Inventory
+from orchestrator.records import database
+from orchestrator.records.journal import Journal
+from orchestrator.web.pages import Row, Sources, Trouble, application
+from orchestrator.web.serving import Serving
+from orchestrator.web.trail import Trail
+
+
+def serving(
+    inventory: Inventory,
+    rows: Callable[[], Sequence[Row]],
+    explained: Callable[[str], Sequence[str]],
+    decides: Callable[[], bool],
+    trail: Trail,
+    metrics: Callable[..., Any],
+) -> Serving:
+    """The web server on `mm_listen`. Raises UsageError where that can't be had."""
+
+    def journeys(pair: str) -> list[Mapping[str, Any]]:
+        directory = inventory.pairs[pair].state_dir
+        if not database.path_of(directory).exists():
+            return []
+        with Journal(directory) as journal:
+            found = journal.operations(pair)
+        return [
+            {
+                "journey": each.opening.journey, "by": each.opening.by, "reason": each.opening.reason,
+                "began": each.began, "state": str(each.state),
+            }
+            for each in found
+        ]  # fmt: skip
+
+    sources = Sources(rows, _wrong, explained, journeys, decides, trail)
+    address = str(inventory.listen)
+    return Serving(address, application(sources, metrics, loopback=_is_loopback(address)))
+
+
+def _wrong(row: Row) -> list[Trouble]:
+    return [Trouble(each.severity == PAGE, each.summary, each.remedy) for each in conditions(row)]
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return not host or host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
