@@ -38,7 +38,7 @@ class Stage:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = [row()]
         self.wrong: list[Trouble] = []
-        self.alive = True
+        self.alive, self.now = True, 200.0
         self.trail = Trail()
         self.journeys = [{"journey": "drill", "by": "anna", "reason": EVIL, "began": 100.0, "state": "done"}]
 
@@ -49,7 +49,7 @@ class Stage:
 
         sources = Sources(
             lambda: self.rows, lambda _: self.wrong, lambda _: ["mail1 is DOWN", EVIL], lambda _: self.journeys,
-            lambda: self.alive, self.trail, lambda: 200.0,
+            lambda: self.alive, self.trail, lambda: self.now,
         )  # fmt: skip
         return Serving("127.0.0.1:0", application(sources, metrics, loopback=loopback))
 

@@ -1,0 +1,138 @@
+"""The status page in a real Chromium: on a phone and on a desk, by keyboard, in both colour schemes, with and without
+JavaScript. `SCREENSHOTS=1` draws the pictures of the docs anew.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from orchestrator.replication.report import PairStatus, PassiveStatus
+from orchestrator.web.pages import Trouble
+from orchestrator.web.serving import Serving
+from tests.support import image, require
+from tests.unit.web.test_pages import Stage, row
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("browser")]
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
+ENOUGH = 4.5
+"""The contrast that WCAG 2.1 (1.4.3) asks of text."""
+CONTRASTS = """() => {
+  const part = (value) => { value /= 255; return value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4; };
+  const light = (color) => { const [r, g, b] = color.match(/[0-9.]+/g).map(Number);
+    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b); };
+  const paper = light(getComputedStyle(document.body).backgroundColor);
+  return [...document.querySelectorAll("h1,h2,h3,p,dt,dd,li,summary,span,strong")].map((each) => {
+    const ink = light(getComputedStyle(each).color);
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05); });
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    require.root()
+    words = ["/usr/bin/chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+    with image.Root(packages=("chromium",)) as root:
+        process = root.run([*words, "--user-data-dir=/tmp/profile"], stderr=subprocess.PIPE, text=True)
+        try:
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if "DevTools listening on " in line)
+            with sync_playwright() as playwright:
+                yield playwright.chromium.connect_over_cdp(f"http://{said.partition('ws://')[2].partition('/')[0]}")
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage()
+    stage.now = 1_796_130_000.0
+    stage.wrong = [
+        Trouble(
+            True, "mail1.example.org is down: nobody gets an answer from it.", "`mailmirror explain org` says why."
+        ),
+        Trouble(False, "A failover isn't ready: the clock of the witness is off.", "`mailmirror doctor org`."),
+    ]
+    passive = {**row()["passives"][0], "equal_as_of": stage.now - 3_000}
+    stage.rows = [row(why="It is down, and no proof is there that it can't serve.", passives=[passive])]
+    stage.journeys = [
+        {"journey": "drill", "by": "ann", "reason": "each quarter", "began": stage.now - 400_000, "state": "done"},
+        {"journey": "switchover", "by": "ben", "reason": "disks", "began": stage.now - 90_000, "state": "done"},
+    ]
+    for number in range(60):
+        lag = 0.2 + (number % 7) * 0.1 + (8.0 if 30 < number < 36 else 0.0)
+        stage.trail.look(
+            [PairStatus("org", passives=[PassiveStatus("mail2", "mirror", lag_seconds=lag)])], 10.0 * number
+        )
+    return stage
+
+
+@pytest.fixture
+def serving(stage: Stage) -> Iterator[Serving]:
+    serving = stage.serving()
+    yield serving
+    serving.close()
+
+
+def opened(chromium: Browser, serving: Serving, **options: Any) -> tuple[Page, list[str]]:
+    """The page, and what the browser complained of."""
+    page = chromium.new_context(**options).new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"http://127.0.0.1:{serving.port}/")
+    return page, complaints
+
+
+@pytest.mark.issue("6.4 Chromium: phone and desktop width, contrast, light and dark, strict CSP")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_it_fits_can_be_read_and_the_browser_has_nothing_to_say(
+    chromium: Browser, serving: Serving, size: dict[str, int], scheme: str
+) -> None:
+    page, complaints = opened(chromium, serving, viewport=size, color_scheme=scheme)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Somebody is needed now.")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing lies beside the screen"
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 15 and min(contrasts) >= ENOUGH, min(contrasts)
+    assert page.locator("polyline").count() == 1 and complaints == []
+    if os.environ.get("SCREENSHOTS") and (size is PHONE) is (scheme == "dark"):
+        name = "phone" if size is PHONE else "desk"
+        page.screenshot(path=image.CHECKOUT / f"docs/status-{name}.png", full_page=True)
+    page.context.close()
+
+
+@pytest.mark.issue("6.4 Chromium: by keyboard, live, and what is open stays open")
+def test_it_is_used_by_keyboard_and_drawn_anew_while_one_reads(
+    chromium: Browser, serving: Serving, stage: Stage
+) -> None:
+    page, complaints = opened(chromium, serving, viewport=PHONE)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("mail1 is DOWN")).to_be_visible()
+    stage.wrong, stage.rows = [], [row(state="PROTECTED", why="The mirror is equal, and a failover is ready.")]
+    expect(page.get_by_role("heading", level=1)).to_have_text("All is well.", timeout=10_000)
+    expect(page.get_by_text("mail1 is DOWN")).to_be_visible()
+    expect(page.locator("summary").first).to_be_focused()
+    serving.close()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("doesn't answer", timeout=10_000)
+    assert all("Failed to load resource" in each for each in complaints), complaints
+    page.context.close()
+
+
+@pytest.mark.issue("6.4 Chromium: works without JavaScript")
+def test_without_javascript_it_loads_itself_anew(chromium: Browser, serving: Serving, stage: Stage) -> None:
+    page, _ = opened(chromium, serving, viewport=PHONE, java_script_enabled=False)
+    expect(page.get_by_text("mail1.example.org is down")).to_be_visible()
+    before = time.monotonic()
+    stage.wrong = []
+    expect(page.get_by_role("heading", level=1)).to_have_text("All is well.", timeout=20_000)
+    assert time.monotonic() - before > 1.0, "by the page's own reload"
+    page.context.close()
