@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import OperatorError
 from orchestrator.records.lock import Held, Holder, Lock, read_holder, state_dir
+from tests.support import require
+
+GROUP = 4_000_001
+AS_A_MEMBER = f"""import os, sys
+from pathlib import Path
+from orchestrator.errors import MailmirrorError
+from orchestrator.records.lock import Lock
+os.setgroups([]); os.setgid({GROUP}); os.setuid({GROUP})
+try:
+    Lock(Path(sys.argv[1]), "org", "sync").__enter__()
+except MailmirrorError as error:
+    print(type(error).__name__, error)
+"""
 
 
 def test_a_second_taker_is_told_who_and_since_when(tmp_path: Path) -> None:
@@ -20,6 +34,24 @@ def test_a_second_taker_is_told_who_and_since_when(tmp_path: Path) -> None:
     assert (refused.value.holder.pid, refused.value.holder.what) == (os.getpid(), "sync")
     assert f"process {os.getpid()} (`sync`, since " in str(refused.value)
     assert refused.value.exit_code == 75
+
+
+@pytest.mark.lab
+def test_who_may_only_read_the_lock_learns_that_it_is_held_and_takes_none() -> None:
+    """So a member of the daemon's group asks the daemon, which holds it, and isn't turned away for the file's mode."""
+    require.root()
+
+    def told() -> str:
+        words = [sys.executable, "-c", AS_A_MEMBER, directory]
+        return subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, 0, GROUP)
+        os.chmod(directory, 0o750)
+        with Lock(Path(directory), "org", "run"):
+            os.chown(Path(directory, "org.lock"), 0, GROUP)
+            assert told().startswith("Held ") and f"process {os.getpid()}" in told()
+        assert told().startswith("NotPermitted ")
 
 
 def test_pairs_have_locks_of_their_own(tmp_path: Path) -> None:
