@@ -151,6 +151,13 @@ def test_metrics_are_served_while_it_runs(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{it.daemon.web.port}/metrics"
         with urllib.request.urlopen(url, timeout=5) as answer:
             assert 'mailmirror_replication_lag_seconds{host="mirror.org",pair="org"} 0.0' in answer.read().decode()
+        base = url.removesuffix("/metrics")
+        with urllib.request.urlopen(f"{base}/", timeout=5) as answer:
+            page = answer.read().decode()
+            assert "primary.org" in page and "Lag of mirror.org" in page
+        for path in ("/active/primary.org", "/lag/mirror.org", "/liveness", "/ready"):
+            with urllib.request.urlopen(base + path, timeout=5) as answer:
+                assert answer.status == 200, path
 
 
 def test_the_note_for_quick_commands_is_there_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
