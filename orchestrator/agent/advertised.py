@@ -1,9 +1,9 @@
 """What this host's Dovecot keeps quiet about: CONDSTORE and QRESYNC, where its modseqs can't be told truthfully.
 
 After a failover modseqs begin anew, for the index caches of the lost place are on its disk. A client that asks what
-changed since a modseq of that time would be told that nothing did. So neither extension is advertised: CONDSTORE until
-`modseqs` has raised each folder above every modseq of the earlier epoch, QRESYNC, for which nobody knows any more what
-was expunged, until all clients may be taken to have looked anew (`until`, by the wall clock), when both come back.
+changed since a modseq of that time would be told that nothing did. So neither extension is advertised until all
+clients may be taken to have looked anew (`until`, by the wall clock); meanwhile `modseqs` raises each folder above every
+modseq of the earlier epoch, for a client that kept one.
 
 A rule is a file in the guard's state directory, and a block at the very end of Dovecot's own configuration, behind all
 that could say otherwise. Dovecot 2.4 takes names out of the list; 2.3 has to be given the whole list, which its own
@@ -28,7 +28,7 @@ from .posture import replace, settle
 from .serve import Fault
 
 FILE = "advertised.json"
-CONDSTORE, QRESYNC = "CONDSTORE", "QRESYNC"
+NAMES = ("CONDSTORE", "QRESYNC")
 WITHIN = 10.0
 """Seconds for one of Dovecot's commands."""
 NOWHERE = "/nonexistent"
@@ -46,17 +46,13 @@ _LEAST = (
 
 
 class Rule(NamedTuple):
-    """Of the promotion to `epoch`. `until`: seconds since 1970; `swept`: modseqs are above all that were before."""
+    """Of the promotion to `epoch`. `until`: seconds since 1970."""
 
     epoch: int
     until: float
-    swept: bool
 
-    def withheld(self, now: float) -> Tuple[str, ...]:
-        """What isn't advertised at that time."""
-        if now >= self.until:
-            return ()
-        return (QRESYNC,) if self.swept else (CONDSTORE, QRESYNC)
+    def counts(self, now: float) -> bool:
+        return now < self.until
 
     @property
     def floor(self) -> int:
@@ -72,13 +68,13 @@ def rule(state: str) -> Optional[Rule]:
 
 def put(state: str, wanted: Optional[Rule]) -> None:
     """Have this rule stand, or none, and Dovecot's configuration say so. Idempotent. Raises Fault."""
-    if wanted is None or not wanted.withheld(time.time()):
+    if wanted is None or not wanted.counts(time.time()):
         lift(state)
         return
     with _alone(state):
         record = {**(_record(state) or _found()), "rule": wanted._asdict()}
         _save(state, record)
-        _say(record["path"], _block(record, time.time()))
+        _say(record["path"], _block(record))
 
 
 def keep_to(state: str) -> None:
@@ -89,8 +85,8 @@ def keep_to(state: str) -> None:
         return
     with _alone(state):
         record = _record(state)
-        if record is not None and Rule(**record["rule"]).withheld(time.time()):
-            _say(record["path"], _block(record, time.time()))
+        if record is not None and Rule(**record["rule"]).counts(time.time()):
+            _say(record["path"], _block(record))
         elif record is not None:
             _lift(state, record)
 
@@ -105,8 +101,8 @@ def withheld(state: str) -> List[str]:
             return []
     told = run(["doveconf", "-f", "protocol=imap", "imap_capability"])
     if "{" in told:
-        return [name for name in (CONDSTORE, QRESYNC) if re.search(rf"^\s*{name} = no$", told, re.MULTILINE)]
-    return [name for name in (CONDSTORE, QRESYNC) if name not in told.split()]
+        return [name for name in NAMES if re.search(rf"^\s*{name} = no$", told, re.MULTILINE)]
+    return [name for name in NAMES if name not in told.split()]
 
 
 def lift(state: str) -> None:
@@ -155,13 +151,12 @@ def _advertises() -> str:
     return heard[1] if heard else _LEAST
 
 
-def _block(record: Dict[str, Any], now: float) -> bytes:
+def _block(record: Dict[str, Any]) -> bytes:
     """What stands at the end of the configuration."""
-    withheld = Rule(**record["rule"]).withheld(now)
     if record["lists"]:
-        lines = ["  imap_capability {", *(f"    {name} = no" for name in withheld), "  }"]
+        lines = ["  imap_capability {", *(f"    {name} = no" for name in NAMES), "  }"]
     else:
-        lines = [f"  imap_capability = {' '.join(name for name in record['known'].split() if name not in withheld)}"]
+        lines = [f"  imap_capability = {' '.join(name for name in record['known'].split() if name not in NAMES)}"]
     return ("\n" + _BEGIN + "\n".join(["protocol imap {", *lines, "}"]) + "\n" + _END).encode()
 
 

@@ -94,7 +94,7 @@ VERBS: Mapping[str, Verb] = {
     "release_queue": Verb(
         "the letters that were carried to `at` are let go, by their list", {"at": Kind.PLACE}, ("at",)
     ),
-    "sweep": Verb("modseqs are raised above all that were before, so that CONDSTORE is advertised again"),
+    "sweep": Verb("each folder's modseqs go on above all that were before"),
     "follow_back": Verb("replication runs the other way, and the lease is armed again"),
     "hold_queue": Verb("the returned host's queue is held before Postfix can start"),
     "compare": Verb("each difference of the returned store is in the journal, with its ctime"),

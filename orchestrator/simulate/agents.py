@@ -65,7 +65,7 @@ class Agent:
                 raise Fault("older-epoch", f"it is epoch {epoch} on this host: epoch {head['epoch']} is over")
             self.host.rule = head["rule"]
         rule = self.host.rule
-        withheld = [] if rule is None else ["QRESYNC"] if rule["swept"] else ["CONDSTORE", "QRESYNC"]
+        withheld = ["CONDSTORE", "QRESYNC"] if rule else []
         more = {"next": "", "raised": 1, "failed": []} if head["do"] == "sweep" else {}
         return {"dovecot": True, "rule": rule, "withheld": withheld, **more}
 
