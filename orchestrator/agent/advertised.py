@@ -2,8 +2,8 @@
 
 After a failover modseqs begin anew, for the index caches of the lost place are on its disk. A client that asks what
 changed since a modseq of that time would be told that nothing did. So neither extension is advertised until all
-clients may be taken to have looked anew (`until`, by the wall clock); meanwhile `modseqs` raises each folder above every
-modseq of the earlier epoch, for a client that kept one.
+clients may be taken to have looked anew (`until`, by the wall clock); meanwhile `modseqs` raises each folder above
+every modseq of the earlier epoch, for a client that kept one.
 
 A rule is a file in the guard's state directory, and a block at the very end of Dovecot's own configuration, behind all
 that could say otherwise. Dovecot 2.4 takes names out of the list; 2.3 has to be given the whole list, which its own

@@ -44,6 +44,8 @@ def test_users_move_under_load_and_nothing_is_lost_or_doubled(site: Site, tmp_pa
     print(judged.typed.told, table)
     assert judged.typed.answer["state"] == "done"
     assert list(verdict.findings) == [], table  # CONDSTORE and QRESYNC included: Dovecot's indexes went along
+    can = set(post.fetch(site, site.users[0], "", command="CAPABILITY").split())
+    assert {"CONDSTORE", "QRESYNC"} <= can, "nothing was lost, so both are advertised"
     assert verdict.counts["acknowledged"] > 100 and set(verdict.serving) == {"primary", "mirror"}, table
 
 
