@@ -11,16 +11,19 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.errors import MailmirrorError
 from orchestrator.failover import journeys, playbook
 from orchestrator.failover.journeys import Means
 from orchestrator.records.journal import Journal
-from orchestrator.records.marks import Json, Phase
+from orchestrator.records.marks import Phase
 
 NAME = "drill"
 BEGUN, PARTLY, DONE = "begun", "partly done", "done"
+Go = Callable[[str, str], dict[str, Any]]
+"""One part, by its journey and the drill's name; how it ended, as `journeys.as_json`."""
 LATER = "looked at when it begins"
 
 
@@ -59,54 +62,61 @@ def planned(means: Means) -> dict[str, Any]:
     return {"active": told["active"], "passive": told["passive"], "epoch": told["epoch"], "parts": parts}
 
 
-def told(
-    means: Means, *, by: str, reason: str, progress: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:  # fmt: skip
-    """All of it, and how it ended, as JSON. Raises what the first part raises before it is begun."""
+def told(means: Means, *, by: str, reason: str, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """All of it, and how it ended, as JSON. Raises what speaks against its beginning."""
+    journeys.demand(means, NAME)
+    followed = [means, replace(means, lag=None)]  # whoever followed until then knows of the earlier direction alone
+
+    def go(journey: str, name: str) -> dict[str, Any]:
+        means = followed.pop(0)
+        because = f"{name} {reason}".strip()
+        return journeys.told(means, journey, by=by, reason=because, progress=progress, part_of=name)
+
+    return carried_out(means.pair.name, means.pair.state_dir, go, by=by, reason=reason)
+
+
+def carried_out(pair: str, directory: Path, go: Go, *, by: str, reason: str) -> dict[str, Any]:
+    """Its parts one after the other, by `go`, and each word on it in the journal of that directory."""
     began = time.monotonic()
     name = time.strftime("drill-%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(2)
-    journeys.demand(means, NAME)
-    _keep(means, {"id": name, "by": by, "reason": reason, "state": BEGUN, "parts": []})
     parts: list[Part] = []
     ended: dict[str, Any] = {}
     why = ""
+
+    def keep(state: str) -> None:
+        told = [part._asdict() for part in parts]
+        with Journal(directory) as journal:
+            journal.event(
+                pair, NAME, {"id": name, "by": by, "reason": reason, "state": state, "why": why, "parts": told}
+            )
+
+    keep(BEGUN)
     for journey in playbook.load(NAME).parts:
         try:
-            ended = journeys.told(means, journey, by=by, reason=f"{name} {reason}".strip(), progress=progress,
-                                  part_of=name)  # fmt: skip
+            ended = go(journey, name)
         except MailmirrorError as error:
-            if not parts:
-                _keep(means, _summary(name, by, reason, "not begun", parts))
-                raise
             why = f"the {journey} can't begin: {error} {error.remedy}"
+            if not parts:
+                keep("not begun")
+                raise
             break
-        parts.append(Part(journey, ended["operation"], ended["state"], ended["why"], away(means, ended["operation"])))
+        parts.append(Part(journey, ended["operation"], ended["state"], ended["why"], away(directory, ended)))
         if ended["state"] != DONE:
             why = f"the {journey} is {ended['state']}: {ended['why']}"
             break
-        means = replace(means, lag=None)  # whoever followed until then knows of the earlier direction alone
     state = DONE if not why else PARTLY if parts[0].state == DONE else parts[0].state
-    _keep(means, _summary(name, by, reason, state, parts))
+    keep(state)
     return {
-        "operation": name, "pair": means.pair.name, "journey": NAME, "state": state,
-        "why": why or "the users moved and are home again", "active": ended["active"], "epoch": ended["epoch"],
-        "seconds": round(time.monotonic() - began, 3), "parts": [part._asdict() for part in parts],
+        "operation": name, "pair": pair, "journey": NAME, "state": state, "why": why or "moved, and home again",
+        "active": ended["active"], "epoch": ended["epoch"], "seconds": round(time.monotonic() - began, 3),
+        "parts": [part._asdict() for part in parts],
     }  # fmt: skip
 
 
-def away(means: Means, operation: str) -> float | None:
+def away(directory: Path, ended: Mapping[str, Any]) -> float | None:
     """See `Part.away`, by the journal's marks."""
-    with Journal(means.pair.state_dir) as journal:
-        marks = journal.marks(operation)
+    with Journal(directory) as journal:
+        marks = journal.marks(str(ended["operation"]))
     since = [mark.at for mark in marks if (mark.verb, mark.phase) == ("drain", Phase.ACTING)]
     until = [mark.at for mark in marks if (mark.verb, mark.phase) == ("verify_outside", Phase.VERIFIED)]
     return round(until[0] - since[0], 3) if since and until else None
-
-
-def _summary(name: str, by: str, reason: str, state: str, parts: list[Part]) -> dict[str, Json]:
-    return {"id": name, "by": by, "reason": reason, "state": state, "parts": [part._asdict() for part in parts]}
-
-
-def _keep(means: Means, summary: Mapping[str, Json]) -> None:
-    with Journal(means.pair.state_dir) as journal:
-        journal.event(means.pair.name, NAME, summary)
