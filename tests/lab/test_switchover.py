@@ -59,28 +59,6 @@ def test_they_come_home_by_a_failback(site: Site) -> None:
     assert NAMES["primary"] in site.mirror.run("mailmirror status")
 
 
-@pytest.mark.issue("5.5 drill in the lab: there and home, each with how long users waited")
-def test_a_drill_moves_them_there_and_home_and_is_kept(site: Site) -> None:
-    until(lambda: is_live(site), within=60, what="it follows the primary")
-    before = status(site.primary)["epoch"]
-    plan = site.mirror.run("mailmirror drill --dry-run")
-    assert "switchover from the primary" in plan and "failback from the mirror" in plan
-    assert status(site.primary)["epoch"] == before and serves(site)
-    told = typed(site, "drill")
-    parts = told.answer["parts"]
-    print(told.told, parts)
-    assert told.answer["state"] == "done" and [each["state"] for each in parts] == ["done", "done"]
-    assert all(0 < each["away"] < 30 for each in parts), parts
-    assert serves(site) and not answers(site, site.mirror) and status(site.primary)["epoch"] == before + 2
-    [drill] = json.loads(site.mirror.run("mailmirror history --drills --format json"))
-    assert (drill["state"], drill["reason"], drill["parts"]) == ("done", "test", parts)
-    last = json.loads(site.mirror.run("mailmirror history --format json"))[-2:]
-    assert [(each["journey"], each["part_of"]) for each in last] == [
-        ("switchover", drill["id"]), ("failback", drill["id"]),
-    ]  # fmt: skip
-    until(lambda: is_live(site), within=60, what="it follows the primary again")
-
-
 @pytest.mark.issue("6.6 windows for real in the lab")
 def test_a_window_moves_them_and_brings_them_home(site: Site) -> None:
     until(lambda: is_live(site), within=60, what="it follows the primary")
