@@ -61,7 +61,8 @@ class Withhold(Advertised):
         said = " and ".join(told["withheld"])
         said = f"the {place} doesn't advertise {said}" if said else f"the {place} advertises all"
         known = self.voyage.notes.get("advertised") is not None or not self._loses
-        return Found(DONE if known and told["rule"] == wanted else NOT_DONE, said)
+        stands = told["rule"] == wanted and bool(told["withheld"]) == bool(wanted)
+        return Found(DONE if known and stands else NOT_DONE, said)
 
     verify = probe
 

@@ -21,7 +21,7 @@ class Places:
     def __init__(self, **rules: Any) -> None:
         self.rules: dict[str, Any] = {"primary": None, "mirror": None, **rules}
         self.away: set[str] = set()
-        self.dovecot = True
+        self.dovecot = self.written = True
         self.days = 30 * 86400.0
         self.sweeps: list[Any] = []
 
@@ -42,7 +42,10 @@ class Places:
             more = self.sweeps.pop(0)
             assert head["after"] == more.pop("asked")
         rule = self.rules[place] if self.dovecot else None
-        return Answered({"dovecot": self.dovecot, "rule": rule, "withheld": ["CONDSTORE"] if rule else [], **more}, b"")
+        return Answered(
+            {"dovecot": self.dovecot, "rule": rule, "withheld": ["CONDSTORE"] if rule and self.written else [], **more},
+            b"",
+        )
 
 
 def voyage(places: Places, journey: str, notes: Remembered | None = None) -> Voyage[World]:
@@ -69,6 +72,9 @@ def test_a_failover_lays_its_own_rule_before_the_epoch_begins(before: Any) -> No
         step.act()
         assert step.verify().state is DONE
         assert places.rules["mirror"] == {"epoch": 3, "until": 1000.0 + 30 * 86400}
+    places.written = False
+    assert step.verify().state is NOT_DONE, "a rule that Dovecot's configuration doesn't follow"
+    places.written = True
     step.undo()
     assert places.rules["mirror"] == before and step.probe().state is NOT_DONE
 
