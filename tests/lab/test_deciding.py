@@ -118,6 +118,7 @@ def test_a_drill_moves_them_there_and_home_and_is_kept(site: Site) -> None:
     assert [(each["journey"], each["part_of"]) for each in last] == [
         ("switchover", drill["id"]), ("failback", drill["id"]),
     ]  # fmt: skip
+    shell(site, "verify")  # equality is proven anew in each direction
     become(site, "PROTECTED", within=120)
 
 
