@@ -35,6 +35,8 @@ USERS, RATE, SEED, SECONDS, LEASE = 12, 20, 7, 45.0, 8.0
 BEFORE = 12.0
 AT_RISK = ("lost", "flags", "misplaced", "resurrected", "folder lost", "folder resurrected")
 """What a change that never reached the mirror looks like to its client."""
+EMPTY = ", 0 messages were cached"
+"""Of a folder that was made just before and never reached the mirror, which made it anew: a folder lost, in other words."""
 WITHHELD = {"CONDSTORE", "QRESYNC"}
 DOVECOT = "cat /etc/dovecot/dovecot.conf"
 RULE = "/var/lib/mailmirror-guard/advertised.json"
@@ -133,6 +135,8 @@ def test_the_primary_loses_its_power_under_load_and_the_mirror_takes_over(site: 
     print(table)
 
     def allowed(finding: Finding) -> bool:
+        if finding.detail == "uidvalidity" and finding.text.endswith(EMPTY):
+            return True
         return finding.kind in AT_RISK and ("folder" in finding.kind or stands_on(site.primary, finding.about))
 
     assert [finding for finding in verdict.findings if not allowed(finding)] == [], table
