@@ -36,7 +36,7 @@ BEFORE = 12.0
 AT_RISK = ("lost", "flags", "misplaced", "resurrected", "folder lost", "folder resurrected")
 """What a change that never reached the mirror looks like to its client."""
 EMPTY = ", 0 messages were cached"
-"""Of a folder that was made just before and never reached the mirror, which made it anew: a folder lost, in other words."""
+"""Of a folder that was made just before and never reached the mirror, which made it anew: in other words, lost."""
 WITHHELD = {"CONDSTORE", "QRESYNC"}
 DOVECOT = "cat /etc/dovecot/dovecot.conf"
 RULE = "/var/lib/mailmirror-guard/advertised.json"
