@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,7 @@ def _has(site: Site, user: User, subject: str) -> bool:
 def test_a_controller_that_is_killed_on_the_way_ends_it_when_it_is_back(site: Site, moment: str) -> None:
     step, point = _step(moment), STEPS.index("tombstone")
     until(lambda: is_live(site), within=60, what="it follows live")
+    until(lambda: "switchover" in _pair(site)["may"], within=60, every=0.5, what="all is well, also for the daemon")
     old, new = ("primary", "mirror") if status(site.primary)["role"] == "active" else ("mirror", "primary")
     epoch = status(site.hosts[old])["epoch"]
     asked = site.mirror.start(["mailmirror", "switchover", "--yes"], stderr=subprocess.PIPE, text=True)
@@ -168,6 +170,11 @@ def _step(moment: str) -> str:
         return moment
     dice, point = random.Random(seeds.drawn(moment)), STEPS.index("tombstone")
     return dice.choice(STEPS[:point] if moment == BEFORE else STEPS[point:])
+
+
+def _pair(site: Site) -> dict[str, Any]:
+    [told] = json.loads(site.mirror.run("mailmirror status --format json"))["pairs"]
+    return dict(told)
 
 
 def _state(site: Site) -> str:
