@@ -8,7 +8,7 @@ JOBS ?= 2
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lab test test-trixie simulate check unit bench bench-journeys image clean
+.PHONY: help venv demo lab test test-trixie test-journeys simulate check unit bench bench-journeys image clean
 .DELETE_ON_ERROR:
 
 help: ## this help
@@ -29,6 +29,9 @@ test: check image ## check, then every test, with coverage; what CI runs
 
 test-trixie: $(VENV)/.test-$(KEY) ## the lab's tests on Debian trixie: Dovecot 2.4, OpenSSH 10, Python 3.13; as root
 	@LAB_GENERATION=trixie $(BIN)/python -m pytest tests/lab
+
+test-journeys: $(VENV)/.test-$(KEY) ## each moment of a journey of which `make test` takes a sample, in the lab; as root
+	@ALL_JOURNEYS=1 $(BIN)/python -m pytest tests/lab -m journeys
 
 simulate: $(VENV)/.test-$(KEY) ## SEEDS (10,000) journeys in virtual time, with everything that can go wrong
 	@$(BIN)/mailmirror simulate --seeds $(SEEDS)

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from . import address, posture, quiesce, units
+from . import address, advertised, posture, quiesce, units
 from .abreast import Abreast
 from .crier import Crier
 from .serve import Fault
@@ -169,7 +169,8 @@ class Hands:
         if postfix := [unit for unit in self._settings.units if unit in POSTFIX]:
             steps.append(("start Postfix", lambda: _proven(units.start(postfix))))
         steps += [("start", starting.result), ("open", lambda: quiesce.lift(self._state))]
-        return steps + [(f"take {each}", self._taking(each, at, asking[each])) for each, at in self._settings.addresses]
+        steps += [(f"take {each}", self._taking(each, at, asking[each])) for each, at in self._settings.addresses]
+        return [*steps, ("advertise", lambda: advertised.keep_to(self._state))]
 
     def _release(self, soft: bool) -> None:
         if self._settings.postfix:

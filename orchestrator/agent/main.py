@@ -122,6 +122,7 @@ class Agent:
             "guard": self._guard,
             "services": self._services,
             "queue": self._queue,
+            "advertised": self._advertised,
         }
         for name, of_source in source.items():
             verbs[f"source.{name}"] = self._on(Source, of_source)
@@ -189,6 +190,11 @@ class Agent:
         late = import_module(f"{__package__}.mailqueue")  # as above
         asked: Callable[..., Work] = late.asked
         return asked(head, frame, self._home.settings, self._home.run)
+
+    def _advertised(self, head: Dict[str, Any], _: Frame) -> Work:
+        self._of_services("look at what Dovecot advertises, nor change it")
+        done: Callable[..., Work] = import_module(f"{__package__}.modseqs").done  # late, as above
+        return done(head, self._home)
 
     def _of_services(self, what: str) -> None:
         """Raises Fault for a key that replicates only."""

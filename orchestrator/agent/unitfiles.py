@@ -100,6 +100,8 @@ _NETWORK = ("CAP_NET_ADMIN", "CAP_NET_RAW")
 _POSTFIX = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
 """`postconf -e` keeps the owner of main.cf, and `postfix reload` becomes the user postfix for its queue."""
 _POSTFIX_WRITES = ("-/etc/postfix", "-/var/spool/postfix", "-/var/lib/postfix")
+_DOVECOT, _DOVECOT_WRITES = "dovecot.service", ("-/etc/dovecot",)
+"""What it advertises changes back by itself (`advertised`)."""
 
 
 def drop_in(unit: str, version: int) -> str:
@@ -122,7 +124,13 @@ def guard_unit(settings: Mapping[str, Any], home: Home = PLAIN) -> str:
     """The guard's unit for a host with these settings (guard.json), for one that lies there."""
     stores: List[str] = list(settings.get("stores", ()))
     postfix = bool(settings.get("postfix"))
-    writes = [*(_POSTFIX_WRITES if postfix else ()), *(_quoted(f"-{store}") for store in stores), "-/run/systemd"]
+    dovecot = _DOVECOT_WRITES if _DOVECOT in settings.get("units", ()) else ()
+    writes = [
+        *(_POSTFIX_WRITES if postfix else ()),
+        *dovecot,
+        *(_quoted(f"-{store}") for store in stores),
+        "-/run/systemd",
+    ]
     at_home = any(store == top or store.startswith(top + "/") for store in stores for top in ("/home", "/root"))
     capabilities = (*_NETWORK, *(_POSTFIX if postfix or stores else ()))
     ttl = float(settings.get("ttl", 0))

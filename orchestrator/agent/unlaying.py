@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from typing import Any, Dict, Iterator, List, Mapping
 
-from . import address, laid, marker, posture, unitfiles, units
+from . import address, advertised, laid, marker, posture, unitfiles, units
 from .homes import Home
 from .posture import replace, settle
 from .serve import Fault
@@ -40,7 +40,7 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     """`job`: {pair, even_active: bool, markers: bool}. Idempotent; other pairs' guards on this host are left alone.
 
     Returns {removed (paths), stopped (units), told (lines)}. Raises Fault: not-root, active (this host is the active
-    one and `even_active` isn't said), still-running, guard-up, and what `posture` does.
+    one and `even_active` isn't said), still-running, guard-up, and what `posture` and `advertised` do.
     """
     must_be_root()
     home = laid.found(job["pair"])
@@ -66,6 +66,7 @@ def remove(job: Mapping[str, Any]) -> Dict[str, Any]:
     if drop_ins:
         _open_gate()
     told += posture.release(home.state)
+    advertised.lift(home.state)
     told += [f"{name} stays masked" for name in units.unmask(settings.get("units", ()))]
     told += _starts_at_boot(settings) if role == marker.PASSIVE else []
     if job["markers"]:

@@ -44,6 +44,7 @@ VERBS = {
     "switchover": "Move the users to the passive place, by plan; nothing is lost.",
     "failover": "Have the passive place take over from an active one that is lost.",
     "failback": "Move the users back to the primary.",
+    "drill": "Move the users to the mirror and home again, and report how long they waited.",
     "rejoin": "Bring a lost host home: deliver what only it has, then copy to it again.",
     "pause": "Do nothing unasked, for a while.",
     "resume": "End a pause.",

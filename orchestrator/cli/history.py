@@ -1,4 +1,4 @@
-"""`mailmirror history`: the journeys of a pair, the newest last, how each ended and why; or what was decided for it.
+"""`mailmirror history`: a pair's journeys, the newest last, how each ended and why; its drills; or its decisions.
 
 Invariant: it reads the journal and asks nobody.
 """
@@ -25,12 +25,15 @@ MOST = 50
 @click.option(
     "--decisions", is_flag=True, help="Show the last 50 decisions: each change of state, and what was held back."
 )
+@click.option("--drills", is_flag=True, help="Show the last 50 drills, and how long the users waited in each.")
 @style_option
 @click.pass_obj
-def command(front: Front, pair: str | None, decisions: bool) -> int:
+def command(front: Front, pair: str | None, decisions: bool, drills: bool) -> int:
     """Show the last 50 operations of PAIR, or of all pairs."""
     if decisions:
         return _show_decisions(front, pair)
+    if drills:
+        return _show_drills(front, pair)
     told = [row for chosen in reach.readable(front, pair) for row in _rows(chosen)]
     if front.style == "json":
         click.echo(json.dumps(told, indent=2))
@@ -52,12 +55,42 @@ def _rows(pair: Pair) -> list[dict[str, Any]]:
         {
             "pair": pair.name, "operation": each.id, "journey": each.opening.journey, "from": each.opening.active,
             "to": each.opening.passive, "epoch": each.opening.leads, "by": each.opening.by,
+            "part_of": each.opening.part_of,
             "reason": each.opening.reason, "began": each.began, "ended": each.ended, "state": str(each.state),
             "said": each.said, "report": _report(pair, each.id), "cuts": cuts.get(each.id, []),
             "at": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began)),
         }
         for each in found
     ]  # fmt: skip
+
+
+def _show_drills(front: Front, pair: str | None) -> int:
+    told = [row for chosen in reach.readable(front, pair) for row in _drills(chosen)]
+    if front.style == "json":
+        click.echo(json.dumps(told, indent=2))
+        return 0
+    rows = [
+        (
+            each["pair"], each["id"], each["time"], each["state"], words.safe(each["by"]),
+            ", ".join(f"{part['journey']} {part['away']} s" for part in each["parts"] if part["away"]) or "-",
+        )
+        for each in told
+    ]  # fmt: skip
+    click.echo(words.table(("PAIR", "DRILL", "AT", "STATE", "BY", "USERS WAITED"), rows), nl=False)
+    return 0
+
+
+def _drills(pair: Pair) -> list[dict[str, Any]]:
+    """Each with its last word; one whose controller died has none but that it was begun."""
+    if not (pair.state_dir / "journal.sqlite").exists():
+        return []
+    known: dict[str, dict[str, Any]] = {}
+    with Journal(pair.state_dir) as journal:
+        for at, _, what in journal.events(pair.name, "drill"):
+            began = known.get(str(what["id"]), {}).get("at", at)
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))
+            known[str(what["id"])] = {"pair": pair.name, **what, "at": began, "ended": at, "time": when}
+    return list(known.values())[-MOST:]
 
 
 def _show_decisions(front: Front, pair: str | None) -> int:

@@ -19,8 +19,8 @@ from orchestrator.records.lock import Held, Lock
 if TYPE_CHECKING:
     from orchestrator.inventory.model import Pair
 
-JOURNEYS = ("switchover", "failover", "failback", "rejoin")
-EXITS = {"done": 0, "rolled back": 1, "aborted": 1, "stuck": 7, "open": 7}
+JOURNEYS = ("switchover", "failover", "failback", "rejoin", "drill")
+EXITS = {"done": 0, "rolled back": 1, "aborted": 1, "partly done": 7, "stuck": 7, "open": 7}
 
 
 def show_plan(front: Front, pair: Pair, journey: str) -> None:
@@ -35,7 +35,10 @@ def plan(front: Front, pair: Pair, journey: str, survey: str = "") -> dict[str, 
     """
     try:
         with Lock(pair.state_dir, pair.name, "plan"):
-            told: dict[str, Any] = _journeys().planned(_means(front, pair), journey, survey)
+            means = _means(front, pair)
+            told: dict[str, Any] = (
+                _drill().planned(means) if journey == "drill" else _journeys().planned(means, journey, survey)
+            )
     except Held as held:
         asked = {"verb": "plan", "pair": pair.name, "journey": journey, "survey": survey}
         told = reach.ask_daemon(pair, asked, held)
@@ -43,7 +46,9 @@ def plan(front: Front, pair: Pair, journey: str, survey: str = "") -> dict[str, 
 
 
 def planned(pair: Pair, journey: str, told: dict[str, Any]) -> str:
-    """The same as a table."""
+    """The same as a table, or where it has parts as a table each."""
+    if "parts" in told:
+        return "\n\n".join(planned(pair, part["journey"], part) for part in told["parts"])
     head = f"{pair.name}: {journey} from the {told['active']} to the {told['passive']}, epoch {told['epoch']}\n"
     rows = [(str(step["number"]), step["verb"], step["now"], step["said"]) for step in told["steps"]]
     table = words.table(("STEP", "WHAT", "NOW", "SEEN"), [tuple(map(words.safe, row)) for row in rows])
@@ -69,7 +74,10 @@ def carried_out(front: Front, pair: Pair, journey: str, reason: str, said: dict[
     try:
         with Lock(pair.state_dir, pair.name, journey):
             means = _means(front, pair)
-            told = _journeys().told(means, journey, by=by, reason=reason, progress=_progress, said=said)
+            if journey == "drill":
+                told = _drill().told(means, by=by, reason=reason, progress=_progress)
+            else:
+                told = _journeys().told(means, journey, by=by, reason=reason, progress=_progress, said=said)
             _keep(pair, told)
         reach.tell_daemon(pair)
     except Held as held:
@@ -95,7 +103,7 @@ def word(front: Front, pair: Pair, what: str, name: str, reason: str) -> int:
 def _keep(pair: Pair, told: dict[str, Any]) -> None:
     """Where the roles have moved: `status` says so, though nothing was copied the other way yet."""
     active = pair.at(told["active"])
-    if told["state"] == "done" and active is not None:
+    if told["state"] in ("done", "partly done") and active is not None:
         other = pair.mirror if active is pair.primary else pair.primary
         reach.keep_roles(pair, active, other, told["epoch"])
 
@@ -107,6 +115,9 @@ def ended(front: Front, told: dict[str, Any]) -> int:
     else:
         what = f"{told['journey']} {told['operation']}"
         click.echo(f"{what}: {told['state']} after {told['seconds']:.1f} s: {told['why']}")
+        for part in told.get("parts", ()):
+            waited = "" if part["away"] is None else f", the users waited {part['away']:.1f} s"
+            click.echo(f"  {part['journey']} {part['operation']}: {part['state']}{waited}")
     return EXITS[told["state"]]
 
 
@@ -121,6 +132,10 @@ def _progress(told: dict[str, Any]) -> None:
 def _journeys() -> Any:
     """Loaded late: the conductor and its world are more than most verbs need."""
     return importlib.import_module("orchestrator.failover.journeys")
+
+
+def _drill() -> Any:
+    return importlib.import_module("orchestrator.failover.drill")
 
 
 def _means(front: Front, pair: Pair) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.daemon.follower import Follower
 from orchestrator.errors import MailmirrorError, TryAgain
-from orchestrator.failover import journeys
+from orchestrator.failover import drill, journeys
 from orchestrator.failover.copying import Copies
 from orchestrator.failover.course import Move
 from orchestrator.failover.journeys import Means
@@ -39,12 +39,17 @@ class Travelling:
         self._busy = {name: threading.Lock() for name in pairs}
 
     def plan(self, pair: str, journey: str, survey: str = "") -> Any:
-        return self._alone(pair, f"a plan of a {journey}", lambda means: journeys.planned(means, journey, survey))
+        def work(means: Means) -> dict[str, Any]:
+            return drill.planned(means) if journey == drill.NAME else journeys.planned(means, journey, survey)
+
+        return self._alone(pair, f"a plan of a {journey}", work)
 
     def go(
         self, pair: str, journey: str, by: str, reason: str, outlet: Outlet, said: Mapping[str, Any] | None = None
     ) -> Any:
         def work(means: Means) -> dict[str, Any]:
+            if journey == drill.NAME:
+                return drill.told(means, by=by, reason=reason, progress=outlet.offer)
             return journeys.told(means, journey, by=by, reason=reason, progress=outlet.offer, said=said)
 
         return self._alone(pair, f"a {journey}", work)

@@ -158,6 +158,9 @@ class Hosts:
     def directory(self) -> Path:
         return self._pair.state_dir
 
+    def qresync_after(self) -> float:
+        return self._pair.qresync_after
+
     def leased(self) -> bool:
         return self._pair.lease is not None and self._pair.at(WITNESS) is not None
 

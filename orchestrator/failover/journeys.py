@@ -73,9 +73,11 @@ def precheck(means: Means, journey: str) -> tuple[Standing, list[Seen]]:
 
 
 def run(
-    means: Means, journey: str, *, by: str, reason: str, told: Told, said: Mapping[str, Json] | None = None
-) -> Operation:
-    """The whole journey; how it ended. `said`: notes that the order brings for the steps. Raises Refused while another
+    means: Means, journey: str, *, by: str, reason: str, told: Told, said: Mapping[str, Json] | None = None,
+    part_of: str = "",
+) -> Operation:  # fmt: skip
+    """The whole journey; how it ended. `said`: notes that the order brings for the steps; `part_of`: the drill that it
+    belongs to. Raises Refused while another
     one hasn't ended, and what steps raise that is no failure of theirs: then it is open, and `take_up` goes on.
     """
     with _conducting(means, told) as (conductor, world):
@@ -90,7 +92,7 @@ def run(
         )
         began = conductor.begin(
             playbook.load(journey), pair=means.pair.name, active=standing.active, passive=standing.passive,
-            epoch=standing.epoch, by=by, reason=reason, version=__version__,
+            epoch=standing.epoch, by=by, reason=reason, version=__version__, part_of=part_of,
         )  # fmt: skip
         _note(means.pair, began.id, said)
         return conductor.carry_on(began.id)
@@ -149,7 +151,7 @@ def going(journey: str, standing: Standing, pair: Pair) -> Standing:
             f"{other.name} is of the present epoch, {standing.epoch}: nothing has to rejoin.",
             remedy="`mailmirror status` says whether it follows.",
         )
-    if journey in ("switchover", "failback") and standing.behind:
+    if journey in ("switchover", "failback", "drill") and standing.behind:
         raise Refused(
             f"{other.name} missed an epoch: it has to rejoin before users can be moved there.",
             remedy=f"`mailmirror rejoin {pair.name} --dry-run`, then `mailmirror rejoin {pair.name}`.",
@@ -159,7 +161,18 @@ def going(journey: str, standing: Standing, pair: Pair) -> Standing:
             f"{pair.primary.name} is active already: a failback leads to the primary.",
             remedy="To the mirror leads `mailmirror switchover`.",
         )
+    if journey == "drill" and standing.active != PRIMARY:
+        raise Refused(
+            f"{other.name} isn't active: a drill leads from the primary to the mirror and home.",
+            remedy=f"`mailmirror failback {pair.name}` first.",
+        )
     return standing
+
+
+def demand(means: Means, journey: str) -> None:
+    """Raises what speaks against the journey by how the pair stands now: HostError, Refused, NothingToDo."""
+    with _conducting(means, _nobody) as (_, world):
+        _standing(journey, world, means.pair)
 
 
 @contextmanager
@@ -211,11 +224,11 @@ def planned(means: Means, journey: str, survey: str = "") -> dict[str, Any]:
 
 def told(
     means: Means, journey: str, *, by: str, reason: str, progress: Callable[[dict[str, Any]], None],
-    said: Mapping[str, Json] | None = None,
+    said: Mapping[str, Json] | None = None, part_of: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """`run`, its moves told as {"seconds", "text"}, and how it ended as JSON."""
     began = time.monotonic()
-    ended = run(means, journey, by=by, reason=reason, told=_telling(began, progress), said=said)
+    ended = run(means, journey, by=by, reason=reason, told=_telling(began, progress), said=said, part_of=part_of)
     return as_json(ended, time.monotonic() - began)
 
 

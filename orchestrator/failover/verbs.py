@@ -56,6 +56,7 @@ VERBS: Mapping[str, Verb] = {
         {"lag": Kind.DURATION},
         ("lag",),
     ),
+    "withhold": Verb("the new active's IMAP server advertises no more than its modseqs can keep", undoes=True),
     "quiesce": Verb(
         "the active's guard is told that its services stop for a while; when `ends_after` is over without a tombstone, "
         "it starts everything again by itself",
@@ -93,6 +94,7 @@ VERBS: Mapping[str, Verb] = {
     "release_queue": Verb(
         "the letters that were carried to `at` are let go, by their list", {"at": Kind.PLACE}, ("at",)
     ),
+    "sweep": Verb("each folder's modseqs go on above all that were before"),
     "follow_back": Verb("replication runs the other way, and the lease is armed again"),
     "hold_queue": Verb("the returned host's queue is held before Postfix can start"),
     "compare": Verb("each difference of the returned store is in the journal, with its ctime"),
@@ -114,14 +116,26 @@ class Journey(NamedTuple):
 
 
 _MOVE = ("advance", "turn_stores", "serve", "point_clients", "verify_outside", "release_queue")
-_PLANNED = ("ready", "presync", "quiesce", "drain", "stop_services", "final_pass", "prove_equal", "carry_queue")
+_PLANNED = (
+    "ready",
+    "presync",
+    "withhold",
+    "quiesce",
+    "drain",
+    "stop_services",
+    "final_pass",
+    "prove_equal",
+    "carry_queue",
+)
 _SWITCHOVER = Journey((*_PLANNED, "tombstone", *_MOVE, "follow_back"), frozenset({"presync"}), "tombstone")
 _CLEARING = ("hold_queue", "compare", "set_aside", "reclaim", "carry_queue", "release_queue")
 JOURNEYS: Mapping[str, Journey] = {
     "switchover": _SWITCHOVER,
     "failback": _SWITCHOVER,
     "failover": Journey(
-        ("refuse", "fence", "salvage", "cut", *_MOVE), frozenset({"salvage", "release_queue"}), "advance"
+        ("refuse", "fence", "salvage", "cut", "withhold", *_MOVE, "sweep"),
+        frozenset({"salvage", "release_queue", "sweep"}),
+        "advance",
     ),
     "rejoin": Journey((*_CLEARING, "reseed", "prove_equal")),
     "seed": Journey(("reseed", "prove_equal")),

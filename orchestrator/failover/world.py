@@ -89,6 +89,9 @@ class World(Protocol):
     def directory(self) -> Path:
         """Where the controller keeps its records (`mm_state_dir`)."""
 
+    def qresync_after(self) -> float:
+        """Seconds for which a failover has QRESYNC not advertised."""
+
     def leased(self) -> bool:
         """Whether the pair has a lease."""
 

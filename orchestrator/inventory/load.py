@@ -204,6 +204,7 @@ def _pair(reading: PairReading) -> Pair:
     options: dict[str, object] = {
         "mode": said.mm_mode,
         "cooldown": said.mm_cooldown,
+        "qresync_after": said.mm_qresync_after,
         "rpo": said.mm_rpo,
         "bandwidth": said.mm_bandwidth,
         "owner": said.mm_owner,

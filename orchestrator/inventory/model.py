@@ -259,6 +259,7 @@ class Pair:
     services: Mapping[str, str] = field(default_factory=dict)  # protocol -> program
     mode: str = "auto"
     cooldown: float = 3600.0
+    qresync_after: float = 30 * DAY
     rpo: float = 30.0
     bandwidth: int | None = None  # bytes a second; None: no limit
     owner: str = "name"  # name, number or USER:GROUP

@@ -20,6 +20,7 @@ from orchestrator.inventory.written import Connection, HostVars, PairVars
 DEFAULTS = {
     "mm_mode": "auto",
     "mm_cooldown": "1h",
+    "mm_qresync_after": "30d",
     "mm_rpo": "30s",
     "mm_owner": "name",
     "mm_undelete": "7d",

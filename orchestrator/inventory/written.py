@@ -389,6 +389,9 @@ class PairVars(Connection):
     mm_cooldown: Duration | None = Field(
         None, description="after a failover, until another one may follow unasked; default 1h"
     )
+    mm_qresync_after: Duration | None = Field(
+        None, description="after a failover, until Dovecot advertises CONDSTORE and QRESYNC again; default 30d"
+    )
     mm_probe: Probe | None = Field(None, description="how services are looked at; takes mm_services")
     mm_ports: Ports | None = Field(None, description="ports of services, where they aren't the usual ones")
     mm_canary: Canary | None = Field(None, description="an account for probes and test letters; default none")

@@ -58,6 +58,17 @@ class Agent:
             raise Fault("refused", str(told["error"]), "Nothing was changed.")
         return told
 
+    def _advertised(self, head: Head) -> dict[str, Any]:
+        if head["do"] == "set":
+            epoch = self._status()["epoch"]
+            if epoch > head["epoch"]:
+                raise Fault("older-epoch", f"it is epoch {epoch} on this host: epoch {head['epoch']} is over")
+            self.host.rule = head["rule"]
+        rule = self.host.rule
+        withheld = ["CONDSTORE", "QRESYNC"] if rule else []
+        more = {"next": "", "raised": 1, "failed": []} if head["do"] == "sweep" else {}
+        return {"dovecot": True, "rule": rule, "withheld": withheld, **more}
+
     # ---- services ----------------------------------------------------------------------------------------------------
 
     def _services(self, head: Head) -> Told | Later:
@@ -133,6 +144,9 @@ class Agent:
         cut = store.cut is not None and store.cut["epoch"] == epoch
         if role == ACTIVE and head["operation"] in self.cutting and not cut:
             raise Broken(f"G1: the {found.place} is promoted, and was written to after its cut")
+        truthful = self.host.rule is not None and self.host.rule["epoch"] == epoch
+        if role == ACTIVE and head["operation"] in self.cutting and not truthful:
+            raise Broken(f"G4: the {found.place} is promoted, and advertises CONDSTORE and QRESYNC")
         store.marker = found._replace(role=role, epoch=epoch).raised(f"{self.host.place} {self.host.boot}")
         store.sync()
         return {"marker": store.marker.head(), "made": True}

@@ -223,6 +223,9 @@ class Life:
     def stores(self, place: str) -> Sequence[str]:
         return ["/store"]
 
+    def qresync_after(self) -> float:
+        return 30 * 86400.0
+
     def leased(self) -> bool:
         return "witness" in self.site.hosts
 

@@ -90,6 +90,7 @@ class Host:
     postfix: bool = False
     mailboxes: bool = False
     queues: bool = False  # Postfix's final transports are held
+    rule: dict[str, Any] | None = None  # what its Dovecot withholds; on its disk
     rejects: float = NEVER
     sessions: int = 0
 

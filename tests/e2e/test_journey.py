@@ -43,11 +43,31 @@ def refused(operator: Operator) -> None:  # noqa: F811
 def test_a_plan_shows_every_step_and_changes_nothing(synced: Operator) -> None:
     told = synced.type("plan", "switchover").splitlines()
     assert told[0] == "org: switchover from the primary to the mirror, epoch 1"
-    assert len(told) == 2 + 16 and " not done " in told[2] and "lay guards down" in told[2]
+    assert len(told) == 2 + 17 and " not done " in told[2] and "lay guards down" in told[2]
     steps = synced.told("switchover", "--dry-run")["steps"]
-    assert [step["verb"] for step in steps][:3] == ["ready", "presync", "quiesce"]
-    assert steps[2]["now"] == "unknown"
+    assert [step["verb"] for step in steps][:3] == ["ready", "presync", "withhold"]
+    assert (steps[2]["now"], steps[3]["now"]) == ("done", "unknown"), "no Dovecot is kept there, and no guard answers"
     assert ends(synced) == []
+
+
+@pytest.mark.issue("5.5 drill: --dry-run shows both parts, and a first part that is rolled back is the last one")
+def test_a_drill_shows_both_parts_and_ends_with_the_first_that_fails(synced: Operator) -> None:
+    plan = synced.type("drill", "--dry-run")
+    assert "org: switchover from the primary to the mirror, epoch 1" in plan
+    assert "org: failback from the mirror to the primary, epoch 2" in plan and "looked at when it begins" in plan
+    assert [part["journey"] for part in synced.told("plan", "drill")["parts"]] == ["switchover", "failback"]
+    assert ends(synced) == [] and synced.told("history", "--drills") == []
+    for running in (False, True):
+        with synced.running() if running else nullcontext():
+            told = json.loads(synced.type("drill", "--yes", "--reason", "sunday", "--format", "json", code=1))
+        assert (told["state"], told["active"]) == ("rolled back", "primary")
+        [part] = told["parts"]
+        assert (part["journey"], part["state"], part["away"]) == ("switchover", "rolled back", None)
+        assert "rolled back" in synced.type("history", "--drills").splitlines()[-1]
+    assert [each["part_of"] for each in synced.told("history")] == [
+        each["id"] for each in synced.told("history", "--drills")
+    ]
+    assert ends(synced) == ["rolled back"] * 2
 
 
 def test_without_guards_a_switchover_is_refused_and_nothing_is_changed(synced: Operator) -> None:

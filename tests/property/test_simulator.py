@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.failover import carrying
 from orchestrator.failover.step import DONE, Found
-from orchestrator.failover.steps import fences, guards, stores
+from orchestrator.failover.steps import advertising, fences, guards, stores
 from orchestrator.simulate.run import Outcome, able, run
 from orchestrator.simulate.spool import Spool
 from orchestrator.traffic.proof import DEVICE
@@ -81,6 +81,14 @@ def test_a_failover_without_a_cut_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(stores.Cut, "probe", lambda _: frozen)
     monkeypatch.setattr(stores.Cut, "verify", lambda _: frozen)
     found(("after its cut",), "failover")
+
+
+@pytest.mark.issue("5.2 CONDSTORE and QRESYNC: a failover that hides neither is found by the simulator")
+def test_a_failover_that_goes_on_advertising_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Found(DONE, "it advertises all")
+    monkeypatch.setattr(advertising.Withhold, "probe", lambda _: told)
+    monkeypatch.setattr(advertising.Withhold, "verify", lambda _: told)
+    found(("G4: the mirror is promoted",), "failover")
 
 
 @pytest.mark.issue("5.P simulator, mutation: the queue ledger is taken out, and missed")

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.failover.step import Maker
-from orchestrator.failover.steps import clients, fences, guards, homecoming, queue, salvaging, services, stores
+from orchestrator.failover.steps import (
+    advertising,
+    clients,
+    fences,
+    guards,
+    homecoming,
+    queue,
+    salvaging,
+    services,
+    stores,
+)
 from orchestrator.failover.world import World
 
 MAKERS: Mapping[str, Maker[World]] = {
@@ -18,6 +28,7 @@ MAKERS: Mapping[str, Maker[World]] = {
         homecoming.prove_equal, queue.carry_queue, guards.tombstone, fences.refuse, fences.fence, salvaging.salvage,
         stores.cut, fences.advance, stores.turn_stores, guards.serve, clients.point_clients, clients.verify_outside,
         queue.release_queue, stores.follow_back,
+        advertising.withhold, advertising.sweep,
         homecoming.hold_queue, homecoming.compare, homecoming.set_aside, homecoming.reclaim, homecoming.reseed,
     )
 }  # fmt: skip

@@ -39,6 +39,8 @@ def test_the_guard_may_write_where_it_must_and_no_further() -> None:
     assert (
         "ReadWritePaths=-/run/systemd\n" in witness and "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW\n" in witness
     )
+    imap = unitfiles.guard_unit({**MAIL, "units": ["dovecot.service"]})
+    assert " -/etc/dovecot " in imap and "dovecot" not in mail + witness
     assert "ProtectHome=yes" in mail and "ProtectHome=no" in unitfiles.guard_unit({**MAIL, "stores": ["/home"]})
 
 
