@@ -6,6 +6,7 @@ The outside client sends, reads, flags and moves all the while, and judges alone
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -93,6 +94,8 @@ def at_risk(finding: Finding, late: set[tuple[str, str]]) -> bool:
     return any((finding.account, about) in late for about in told)
 
 
+@pytest.mark.journeys
+@pytest.mark.skipif(not os.environ.get("ALL_JOURNEYS"), reason="80 s: it is one of `make test-journeys`")
 @pytest.mark.issue("5.4 rejoin after a power cut under load: 0 lost after reclaim, 0 doubled, 0 UID reuse")
 def test_after_a_power_cut_under_load_and_a_rejoin_nothing_is_lost_or_doubled(site: Site, tmp_path: Path) -> None:
     described = {**json.loads(site.describe().as_json()), "ca": CA}
