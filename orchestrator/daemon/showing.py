@@ -33,18 +33,28 @@ def serving(
         if not database.path_of(directory).exists():
             return []
         with Journal(directory) as journal:
-            found = journal.operations(pair)
-        return [
-            {
-                "journey": each.opening.journey, "by": each.opening.by, "reason": each.opening.reason,
-                "began": each.began, "state": str(each.state),
-            }
-            for each in found
-        ]  # fmt: skip
+            found: list[Mapping[str, Any]] = [
+                {
+                    "journey": each.opening.journey, "by": each.opening.by, "reason": each.opening.reason,
+                    "began": each.began, "state": str(each.state),
+                }
+                for each in journal.operations(pair)
+            ]  # fmt: skip
+            return sorted([*found, *_drills(journal, pair)], key=lambda each: float(each["began"]))
 
     sources = Sources(rows, _wrong, explained, journeys, decides, trail)
     address = str(inventory.listen)
     return Serving(address, application(sources, metrics, loopback=_is_loopback(address)))
+
+
+def _drills(journal: Journal, pair: str) -> list[Mapping[str, Any]]:
+    """Each with its last word, and when it was begun: its parts are operations of their own."""
+    known: dict[str, dict[str, Any]] = {}
+    for at, _, what in journal.events(pair, "drill"):
+        began = known.get(str(what["id"]), {}).get("began", at)
+        told = {"by": what.get("by", ""), "reason": what.get("reason", ""), "state": what["state"]}
+        known[str(what["id"])] = {"journey": "drill", "began": began, **told}
+    return list(known.values())
 
 
 def _wrong(row: Row) -> list[Trouble]:
