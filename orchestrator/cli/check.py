@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 from orchestrator.alerts.conditions import PAGE, conditions
-from orchestrator.cli import reach
+from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, style_option
 from orchestrator.cli.status import look
 from orchestrator.errors import MailmirrorError
@@ -35,26 +35,51 @@ class Answer(NamedTuple):
 
     @property
     def line(self) -> str:
-        told = " ".join(self.text.replace("|", "/").split())[:LONGEST]
+        told = words.printable(" ".join(self.text.replace("|", "/").split()))[:LONGEST]
         return f"MAILMIRROR {NAMES[self.level]}: {told}" + (f" | {self.figures}" if self.figures else "")
 
 
-@click.command()
+class Asked(click.Command):
+    """A command whose wrong usage is UNKNOWN: elsewhere it exits with 2, which a monitor would read as CRITICAL."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            click.echo(Answer(UNKNOWN, f"{error.format_message()} See `mailmirror check --help`.").line)
+            raise click.exceptions.Exit(UNKNOWN) from None
+
+
+@click.command(cls=Asked)
 @reach.pair_argument
 @style_option
 @click.pass_context
 def command(context: click.Context, pair: str | None) -> int:
     """One line for Nagios and its kin, over all pairs or PAIR.
 
-    Its exit codes are Nagios' own: 0 OK, 1 WARNING (tell somebody by day), 2 CRITICAL (wake somebody, or no daemon
-    runs), 3 UNKNOWN (this command couldn't ask). With --format json the line's parts.
+    Its exit codes are Nagios' own, not those of the other verbs (`mailmirror --help`):
+
+    \b
+       0  OK         nothing is wrong
+       1  WARNING    tell somebody by day
+       2  CRITICAL   wake somebody, or no daemon answers
+       3  UNKNOWN    this command couldn't ask: wrong usage, a broken
+                     inventory, or a user who may not ask the daemon
+
+    Options before the verb are read before `check` is: a mistake there exits with 2. With --format json the line's
+    parts.
     """
     front = context.ensure_object(Front)
     try:
-        told = look(reach.readable(front, pair))
-        answer = judge(told)
+        answer = judge(look(reach.readable(front, pair)))
     except MailmirrorError as error:
         answer = Answer(UNKNOWN, f"{error} {error.remedy}")
+    except Exception as error:  # at the front door it would exit with 1, which is WARNING here
+        if front.debug:
+            raise
+        answer = Answer(UNKNOWN, f"An unexpected {type(error).__name__}: {error}. {MailmirrorError.default_remedy}")
     if front.style == "json":
         click.echo(json.dumps({"status": NAMES[answer.level], "text": answer.text, "perfdata": answer.figures}))
     else:
@@ -63,18 +88,21 @@ def command(context: click.Context, pair: str | None) -> int:
 
 
 def judge(told: Mapping[str, Any]) -> Answer:
-    """The worst of what is wrong, from what `status --format json` shows."""
-    pairs = told["pairs"]
-    figures = " ".join(each for pair in pairs for each in _figures(pair))
-    if told.get("stale"):
-        gone = [pair["pair"] for pair in pairs if pair.get("stale")]
-        why = str(told.get("daemon") or f"the daemon doesn't attend to {', '.join(gone)}")
-        return Answer(CRITICAL, f"{why} Nobody follows or watches {', '.join(gone)}.", "")
-    found = [(pair["pair"], each) for pair in pairs for each in conditions(pair)]
-    if not found:
-        return Answer(OK, "; ".join(map(_well, pairs)), figures)
-    worst = CRITICAL if any(each.severity == PAGE for _, each in found) else WARNING
+    """The worst of what is wrong, from what `status --format json` shows.
+
+    What was seen long ago is neither well nor wrong: of a stale pair nothing is said but that, and no figures.
+    """
+    fresh = [pair for pair in told["pairs"] if not pair.get("stale")]
+    gone = ", ".join(str(pair["pair"]) for pair in told["pairs"] if pair.get("stale"))
+    figures = " ".join(each for pair in fresh for each in _figures(pair))
+    found = [(pair["pair"], each) for pair in fresh for each in conditions(pair)]
     said = [f"{name}: {each.summary}" for name, each in sorted(found, key=lambda it: it[1].severity != PAGE)]
+    if gone:
+        level = UNKNOWN if told.get("barred") else CRITICAL
+        return Answer(level, " ".join([str(told["daemon"]), f"How {gone} stands isn't known.", *said]), figures)
+    if not found:
+        return Answer(OK, "; ".join(map(_well, fresh)), figures)
+    worst = CRITICAL if any(each.severity == PAGE for _, each in found) else WARNING
     return Answer(worst, " ".join(said), figures)
 
 

@@ -43,20 +43,26 @@ def command(front: Front, pair: str | None, watch: bool) -> int:
 def look(pairs: list[Pair]) -> dict[str, Any]:
     """What `status --format json` shows: {"pairs": [PairStatus...], "stale": bool, "daemon": why it isn't the answer}.
 
-    A pair of which the daemon doesn't tell is shown as it was seen last, with "stale": true of its own.
+    A pair of which the daemon doesn't tell is shown as it was seen last, with "stale": true of its own. "barred" is
+    there, and true, where this user may not ask: then nobody knows whether a daemon runs.
     """
-    why, fresh = "", {}
+    why, fresh, barred = "", {}, False
     try:
         nobody = TryAgain("No daemon runs.", remedy="Start it with `mailmirror run`.")
         told = reach.ask_daemon(pairs[0], {"verb": "status"}, nobody, within=STATUS_WITHIN)
         fresh = {status["pair"]: status for status in told["pairs"]}
     except (TryAgain, NotPermitted) as error:
-        why = f"{error} {error.remedy}"
+        why, barred = f"{error} {error.remedy}", isinstance(error, NotPermitted)
     old = [pair.name for pair in pairs if pair.name not in fresh]
     if fresh and old:
         why = f"The daemon doesn't attend to {', '.join(old)}: restart it, the inventory has changed."
     shown = [fresh.get(pair.name) or last(pair) for pair in pairs]
-    return {"pairs": shown, "stale": bool(old), **({"daemon": why} if why else {})}
+    return {
+        "pairs": shown,
+        "stale": bool(old),
+        **({"daemon": why} if why else {}),
+        **({"barred": True} if barred else {}),
+    }
 
 
 def last(pair: Pair) -> dict[str, Any]:

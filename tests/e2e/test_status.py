@@ -59,6 +59,7 @@ def test_from_never_seen_to_in_sync_to_not_running(operator: Operator) -> None: 
 
 
 @pytest.mark.issue("2.6 status: the link is down, and mail lags")
+@pytest.mark.issue("6.7 check against a running daemon: OK, WARNING, UNKNOWN")
 def test_a_link_that_is_down(operator: Operator) -> None:  # noqa: F811
     text = operator.inventory.read_text()
     operator.inventory.write_text(text.replace("mm_state_dir", "mm_rpo: 2s, mm_state_dir"))
@@ -71,9 +72,12 @@ def test_a_link_that_is_down(operator: Operator) -> None:  # noqa: F811
         assert row(told)[1:6] == ["connecting", "mail1", "mail2", "mirror", "unknown"]
         assert re.search(r"org: There is no link now; this is as it was seen last, [\d.]+ s ago \(20", told)
         assert "org: mail1: " in told, "why there is none"
+        assert operator.type("check", code=1).startswith("MAILMIRROR WARNING: org: Nothing is copied: ")
+        assert operator.type("check", "net", code=3).startswith("MAILMIRROR UNKNOWN: The inventory has no pair net")
         operator.root.check(["sh", "-c", "kill -CONT $(pidof sshd)"])
         until(lambda: operator.link() == "live", WITHIN)
         until(lambda: "mm_rpo" not in operator.type("status"), WITHIN)
+        assert operator.type("check").startswith("MAILMIRROR OK: org mail1 is active, live | ")
     log = (operator.base / "daemon.log").read_text()
     assert "mail2 is behind by more than mm_rpo, 2 s event=behind" in log
     assert "mail2 is within mm_rpo again event=in_time" in log
