@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from orchestrator.inventory.model import Pair
 
 CLEAR = "\x1b[H\x1b[J"  # home, erase to the end (ECMA-48)
+TICK = "\x1b7\x1b[H{}\x1b8"  # a text at home, the cursor back where it was (DECSC, DECRC)
 EVERY = 1.0  # seconds
 
 
 @click.command()
 @reach.pair_argument
-@click.option("--watch", is_flag=True, help="Draw it anew each second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Look each second, and show it anew when it changes, until Ctrl-C.")
 @style_option
 @click.pass_obj
 def command(front: Front, pair: str | None, watch: bool) -> int:
@@ -32,11 +34,21 @@ def command(front: Front, pair: str | None, watch: bool) -> int:
     pairs = reach.readable(front, pair)
     if not watch:
         return words.show("status", look(pairs), front.style)
+    return _watched(pairs, front.style)
+
+
+def _watched(pairs: list[Pair], style: str) -> int:
+    """Until Ctrl-C. On a terminal a clock says that it still looks; elsewhere only what changed is written."""
+    screen = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    shown = None
     while True:
-        told = look(pairs)
-        if sys.stdout.isatty():
-            sys.stdout.write(f"{CLEAR}{time.strftime('%Y-%m-%d %H:%M:%S')}\n\n")
-        words.show("status", told, front.style)
+        text, clock = words.text("status", look(pairs), style), time.strftime("%Y-%m-%d %H:%M:%S")
+        if text != shown:
+            sys.stdout.write(f"{CLEAR}{clock}\n\n{text}" if screen else text if shown is None else f"\n{text}")
+        elif screen and text.count("\n") + 2 < shutil.get_terminal_size().lines:  # else the clock's line scrolled away
+            sys.stdout.write(TICK.format(clock))
+        sys.stdout.flush()
+        shown = text
         time.sleep(EVERY)
 
 

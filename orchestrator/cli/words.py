@@ -28,10 +28,14 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 def show(verb: str, told: Any, style: str) -> int:
     """Print an answer to a verb in the style (table or json); its exit code."""
-    text = json.dumps(told, indent=2) + "\n" if style == "json" else TABLES[verb](told)
-    sys.stdout.write(text)
+    sys.stdout.write(text(verb, told, style))
     sys.stdout.flush()
     return EXITS[verb](told) if verb in EXITS else 0
+
+
+def text(verb: str, told: Any, style: str) -> str:
+    """What `show` prints."""
+    return json.dumps(told, indent=2) + "\n" if style == "json" else TABLES[verb](told)
 
 
 def failure(message: str, remedy: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -392,18 +391,3 @@ def test_a_broken_inventory_is_78(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert front.run(["-i", str(path), "status"]) == 78
     assert front.run(["-i", str(tmp_path / "none"), "status"]) == 78
     assert "inventory.yaml:" in capsys.readouterr().err
-
-
-def test_watching_draws_again_until_it_is_interrupted(mailmirror: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-        def flush(self) -> None:
-            if self.getvalue().count("PASSIVE HOST") == 2:
-                raise KeyboardInterrupt
-
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    assert mailmirror("status", "--watch") == 130
-    assert screen.getvalue().count("\x1b[H\x1b[J") == 2
