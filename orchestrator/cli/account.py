@@ -20,7 +20,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("pair_and_account", nargs=-1, required=True, metavar="[PAIR] ACCOUNT")
+@click.argument("pair_and_account", nargs=-1, required=True, metavar="[PAIR] ACCOUNT", shell_complete=reach.offers())
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted; change nothing.")
 @click.option("--accept-loss", is_flag=True, help="It is meant: let it be deleted. PAIR has to be typed too.")
 @order_options

@@ -23,7 +23,7 @@ NAMED = ("cooldown", "split-brain")
 
 
 @click.command()
-@click.argument("pair_and_id", nargs=-1, required=True, metavar="[PAIR] ID")
+@click.argument("pair_and_id", nargs=-1, required=True, metavar="[PAIR] ID", shell_complete=reach.offers(*NAMED))
 @click.option("--dry-run", is_flag=True, help="Show them; release nothing.")
 @click.option("--accept-loss", is_flag=True, help="They are meant: let them delete. PAIR has to be typed too.")
 @order_options

@@ -42,7 +42,7 @@ def _on_a_host(function: F) -> F:
             type=click.Path(path_type=Path),
             help="Log in with this key, one that may run commands; by default the host's.",
         ),
-        click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST"),
+        click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST", shell_complete=reach.a_host),
     ):
         function = option(function)
     return function

@@ -9,7 +9,7 @@ from orchestrator.cli.front import Front, journey_options
 
 
 @click.command("drill")
-@click.argument("pair", required=False)
+@reach.pair_argument
 @click.option("--dry-run", is_flag=True, help="Print the plan of both parts; change nothing.")
 @journey_options
 @click.pass_obj

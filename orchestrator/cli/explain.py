@@ -24,7 +24,7 @@ NOBODY = TryAgain("No daemon runs.")
 
 
 @click.command("explain")
-@click.argument("what", required=False, metavar="[PAIR|OP]")
+@click.argument("what", required=False, metavar="[PAIR|OP]", shell_complete=reach.offers())
 @style_option
 @click.pass_obj
 def command(front: Front, what: str | None) -> int:

@@ -59,7 +59,7 @@ def status(front: Front, pair: str | None) -> int:
 
 
 @command.command("test")
-@click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST")
+@click.argument("pair_and_host", nargs=-1, required=True, metavar="[PAIR] HOST", shell_complete=reach.a_host)
 @click.option("--cycle", is_flag=True, help="Really switch HOST off, prove it, and switch it on again.")
 @click.option("--active-host", metavar="NAME", help="With --cycle: HOST again, where it is the active one.")
 @click.option("--dry-run", is_flag=True, help="With --cycle: say what would be done; change nothing.")

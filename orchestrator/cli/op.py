@@ -20,7 +20,7 @@ WHAT = {
 
 @click.command("op")
 @click.argument("what", type=click.Choice(list(WHAT)))
-@click.argument("pair_and_id", nargs=-1, required=True, metavar="[PAIR] ID")
+@click.argument("pair_and_id", nargs=-1, required=True, metavar="[PAIR] ID", shell_complete=reach.offers())
 @journey_options
 @click.pass_obj
 def command(front: Front, what: str, pair_and_id: tuple[str, ...], yes: bool, reason: str) -> int:

@@ -51,14 +51,26 @@ PASSES = frozenset(("sync", "seed", "verify"))
 
 def pair_argument(function: F) -> F:
     """PAIR, which may be left out; a shell completes it from the inventory."""
-    return click.argument("pair", required=False, shell_complete=_pairs)(function)
+    return click.argument("pair", required=False, shell_complete=offers())(function)
 
 
-def _pairs(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    said = Front(context.find_root().params.get("inventory"))  # the verb itself isn't begun
-    with suppress(MailmirrorError):  # where there is no inventory to read, nothing is offered
-        return [name for name in inventory(said).pairs if name.startswith(begun)]
-    return []
+def offers(*also: str, hosts: bool = False) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell completes for PAIR, or for [PAIR] WORD where WORD may be one of `also`, or a host."""
+
+    def offered(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        typed = context.params.get(parameter.name or "") or ()
+        said = Front(context.find_root().params.get("inventory"))  # the verb itself isn't begun
+        with suppress(MailmirrorError):  # where there is no inventory to read, nothing is offered
+            pairs = inventory(said).pairs
+            meant = [pairs[name] for name in typed if name in pairs] if typed else pairs.values()
+            names = [*also, *(host for pair in meant for host in pair.hosts if hosts)]
+            return [name for name in [*(() if typed else pairs), *names] if name.startswith(begun)]
+        return []
+
+    return offered
+
+
+a_host = offers(hosts=True)
 
 
 def inventory(front: Front) -> Inventory:

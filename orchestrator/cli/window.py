@@ -50,7 +50,7 @@ def listed(front: Front, pair: str | None) -> int:
 
 
 @command.command("add")
-@click.argument("pair_and_name", nargs=-1, required=True, metavar="[PAIR] NAME")
+@click.argument("pair_and_name", nargs=-1, required=True, metavar="[PAIR] NAME", shell_complete=reach.offers())
 @click.option("--start", metavar="TIME", help='"2026-12-06 02:30", in --zone; default: now.')
 @click.option("--zone", metavar="ZONE", help="Of the IANA database, as Europe/Zurich; default: this host's time.")
 @click.option("--for", "length", required=True, metavar="DURATION", help="How long, as 1h or 90m.")
@@ -70,7 +70,7 @@ def add(
 
 
 @command.command("extend")
-@click.argument("pair_and_name", nargs=-1, required=True, metavar="[PAIR] NAME")
+@click.argument("pair_and_name", nargs=-1, required=True, metavar="[PAIR] NAME", shell_complete=reach.offers())
 @click.option("--for", "length", required=True, metavar="DURATION", help="By how much longer, as 30m.")
 @click.option("--reason", default="", metavar="TEXT", help="Why: kept in the journal.")
 @style_option
@@ -82,7 +82,7 @@ def extend(front: Front, pair_and_name: tuple[str, ...], length: str, reason: st
 
 
 @command.command("cancel")
-@click.argument("pair_and_name", nargs=-1, required=True, metavar="[PAIR] NAME")
+@click.argument("pair_and_name", nargs=-1, required=True, metavar="[PAIR] NAME", shell_complete=reach.offers())
 @click.option("--reason", default="", metavar="TEXT", help="Why: kept in the journal.")
 @style_option
 @click.pass_obj
