@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from orchestrator.failover import verbs
 from orchestrator.inventory.schema import json_schema
 
 PLACE = "deploy/man"
+PLAYBOOKS = Path(__file__).parent.parent / "playbooks"
 
 
 def pages() -> dict[str, str]:
@@ -60,20 +62,21 @@ def _term(name: str, what: str) -> Iterator[str]:
 
 
 def _example(text: str) -> Iterator[str]:
-    yield from (".nf", ".RS 4")
-    yield from (line.replace("\\", "\\e").replace("-", "\\-") or "\\&" for line in text.strip("\n").splitlines())
+    yield from (".PP", ".nf", ".RS 4")
+    for line in textwrap.dedent(text).strip("\n").splitlines():
+        plain = line.replace("\\", "\\e").replace("-", "\\-") or "\\&"
+        yield f"\\&{plain}" if plain.startswith((".", "'")) else plain
     yield from (".RE", ".fi")
 
 
 def _paragraphs(text: str) -> Iterator[str]:
     """A docstring: filled, but for what click is told to leave as it is."""
     for part in text.replace("\f", "").strip().split("\n\n"):
-        lines = [line.strip() for line in part.splitlines()]
-        yield ".PP"
-        if lines[0] == "\b":
-            yield from _example("\n".join(line for line in part.splitlines()[1:]))
+        first, *rest = part.splitlines()
+        if first.strip() == "\b":
+            yield from _example("\n".join(rest))
         else:
-            yield _said(" ".join(lines))
+            yield from (".PP", _said(part))
 
 
 # --- mailmirror(1) ----------------------------------------------------------------------------------------------------
@@ -92,10 +95,9 @@ def _commands() -> Iterator[str]:
         command = group.get_command(context, name)
         assert command is not None
         yield from _verb(command, click.Context(command, info_name=name, parent=context))
-    yield from (".SH EXIT STATUS", ".nf")
-    yield from (_said(line) for line in EXIT_CODES.replace("\b", "").strip().splitlines()[1:-1])
-    yield from (".fi", _said("`check` alone has those of Nagios."))
-    yield from (".SH FILES",)
+    yield from (".SH EXIT STATUS", _said("`check` alone has those of Nagios; all the others:"))
+    yield from _example("\n".join(EXIT_CODES.replace("\b", "").strip().splitlines()[1:-1]))
+    yield ".SH FILES"
     yield from _term(_bold("./inventory.yaml, /etc/mailmirror/inventory.yaml"), "the inventory, in this order")
     yield from _term(_bold("/etc/mailmirror/playbooks/"), "playbooks of the site's own")
     yield from (".SH SEE ALSO", "mailmirror\\-inventory(5), mailmirror\\-playbook(5), mailmirror\\-guard(8)")
@@ -139,11 +141,23 @@ def _inventory() -> Iterator[str]:
         "      vars: {}        # for this pair\n      hosts:\n        mail1.example.org: {mm_place: primary}\n"
         "        mail2.example.org: {mm_place: mirror}"
     )
+    yield ".SH VALUES"
+    for key, what in {
+        "durations": "a number and its unit, as 250ms, 30s, 15m, 2h, 7d or 1w",
+        "rates": "10M or 10MB/s is bytes, 80Mbit/s is bits; k, M and G are powers of 1000",
+        "secrets": "only by reference: {file: PATH}, {env: NAME} or {credential: NAME}, which is systemd's",
+        "text": 'in quotes where YAML would read something else: "22:30", "no", "0750"',
+    }.items():
+        yield from _term(_bold(key), _said(what))
     yield from (".SH KEYS IN VARS", _said("Those that begin with ansible_ may stand at a host too."))
     yield from _keys(known["PairVars"], known)
     yield ".SH KEYS AT A HOST"
     hosts = {key: what for key, what in known["HostVars"]["properties"].items() if what != _of(known, key)}
     yield from _keys({"properties": hosts}, known)
+    yield ".SH FILES"
+    yield from _term(
+        _bold("share/mailmirror/inventory.yaml"), "the sample, below the prefix that mailmirror was installed to"
+    )
     yield from (".SH SEE ALSO", "mailmirror(1), mailmirror\\-playbook(5)")
 
 
@@ -165,7 +179,7 @@ def _described(what: Mapping[str, Any]) -> str:
     words = str(what.get("description", ""))
     if "enum" in what:
         words += f" ({', '.join(map(str, what['enum']))})"
-    elif what.get("examples"):
+    elif what.get("examples") and "default" not in words:
         words += f" (as {what['examples'][0]})"
     return _said(words)
 
@@ -221,6 +235,8 @@ def _playbook() -> Iterator[str]:
         yield from _term(
             _bold(name), _said(f"{steps}." + (f" Point of no return: {journey.point}." * bool(journey.point)))
         )
+    yield from (".SH EXAMPLE", _said("The whole of the playbook seed:"))
+    yield from _example((PLAYBOOKS / "seed.yaml").read_text())
     yield from (".SH SEE ALSO", "mailmirror(1), mailmirror\\-inventory(5)")
 
 
@@ -244,8 +260,12 @@ def _guard() -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):
             for said in action._choices_actions:
                 yield f'.SS "{_said(said.dest)}"'
-                yield _said(f"{str(said.help).capitalize()}.")
+                sentence = str(said.help)[:1].upper() + str(said.help)[1:]
+                yield _said(sentence if sentence.endswith("?") else f"{sentence}.")
                 yield from _arguments(action.choices[said.dest])
+    yield ".SH EXIT STATUS"
+    for code, meaning in {"0": "done", "1": "failed, or no guard answers", "2": "usage", "4": "refused"}.items():
+        yield from _term(_bold(code), _said(meaning))
     yield from (".SH SEE ALSO", "mailmirror(1)")
 
 

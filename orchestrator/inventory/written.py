@@ -53,7 +53,7 @@ Rate = Annotated[
 ]
 Root = Annotated[str, _text(quantities.root), _schema("^/.*[^/]$", "/var/vmail")]
 Accounts = Annotated[str, _text(quantities.accounts)]
-LocalPath = Annotated[str, _text(quantities.path), _schema("^(/|~/)", "/etc/mailmirror/id_ed25519")]
+LocalPath = Annotated[str, _text(quantities.path), _schema("^(/|~/)")]
 Address = Annotated[str, _text(quantities.address)]
 InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("/[0-9]+$", "192.0.2.10/24")]
 Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]

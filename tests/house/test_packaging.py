@@ -98,6 +98,14 @@ def test_the_wheel_has_the_playbooks_and_their_runbooks(wheel: zipfile.ZipFile) 
     assert packed == shipped and len(shipped) == 12
 
 
+@pytest.mark.issue("6.7 the wheel installs the man pages where man looks")
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_has_the_man_pages(wheel: zipfile.ZipFile) -> None:
+    packed = {name.partition("/data/share/man/")[2]: wheel.read(name) for name in wheel.namelist() if "/man/" in name}
+    pages = (source.CHECKOUT / "deploy/man").iterdir()
+    assert packed == {f"man{path.suffix[1:]}/{path.name}": path.read_bytes() for path in pages} and len(packed) == 4
+
+
 @pytest.mark.xdist_group("wheel")
 def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
     entries = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
