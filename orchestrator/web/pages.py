@@ -70,17 +70,6 @@ def application(sources: Sources, metrics: Callable[..., Any], *, loopback: bool
     app = Flask(__name__)
     app.jinja_env.filters |= {"span": span, "moment": moment}
 
-    @app.before_request
-    def refuse_strangers() -> None:
-        name = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
-        if loopback and (name or request.host) not in LOCAL:
-            abort(421)
-
-    @app.after_request
-    def guard(response: Response) -> Response:
-        response.headers.update(HEADERS)
-        return response
-
     @app.get("/")
     def page() -> str:
         return render_template("page.html", **_shown(sources))
@@ -112,7 +101,29 @@ def application(sources: Sources, metrics: Callable[..., Any], *, loopback: bool
             return "unknown\n", 503
         return f"{found:.1f} s\n", 200 if found <= most else 503
 
-    return DispatcherMiddleware(app, {"/metrics": metrics})
+    return guarded(DispatcherMiddleware(app, {"/metrics": metrics}), loopback)
+
+
+def guarded(application: Callable[..., Any], loopback: bool) -> Callable[..., Any]:
+    """Reading only, the metrics too, under HEADERS; where `loopback` is said, by no name but LOCAL. A poller that
+    speaks HTTP/1.0 says none, and a browser always does.
+    """
+
+    def guard(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        def started(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start(
+                status, [*((key, said) for key, said in headers if key not in HEADERS), *HEADERS.items()], *more
+            )
+
+        host = str(environ.get("HTTP_HOST", ""))
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if loopback and host and name not in LOCAL:
+            return Response("This is served by the names of loopback only.\n", 421)(environ, started)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return Response("There is nothing but GET.\n", 405, {"Allow": "GET, HEAD"})(environ, started)
+        return application(environ, started)
+
+    return guard
 
 
 def _most(said: str, rpo: float) -> float:

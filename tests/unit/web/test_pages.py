@@ -124,15 +124,21 @@ def test_a_poller_is_answered_by_the_status_code(stage: Stage) -> None:
             stage.rows = [row(**({"readiness": readiness} if readiness else {}))]
             assert code("/ready") == expected
         assert ask("/metrics")[2] == "metrics\n"
-        assert (code("/none"), ask("/", method="POST")[0], ask("/", method="DELETE")[0]) == (404, 405, 405)
+        assert code("/none") == 404
+        for path in ("/", "/active/mail2", "/metrics"):
+            assert [ask(path, method=method)[0] for method in ("POST", "DELETE", "OPTIONS")] == [405] * 3, path
+            assert {name: ask(path)[1][name] for name in HEADERS} == HEADERS, path
+        with socket.create_connection(("127.0.0.1", ask.port), 5) as old:
+            old.sendall(b"GET /active/mail1 HTTP/1.0\r\n\r\n")
+            assert b" 200 OK" in old.recv(4096), "a poller that says no host"
 
 
 @pytest.mark.issue("6.4 loopback only: a page of somebody else's that leads here gets nothing")
 def test_another_name_for_this_host_gets_nothing_where_only_loopback_is_served(stage: Stage) -> None:
     with served(stage) as ask:
-        assert [ask("/", Host=name)[0] for name in ("evil.example", "127.0.0.1:9", "localhost", "[::1]:9")] == [
-            421, 200, 200, 200,
-        ]  # fmt: skip
+        for path in ("/", "/metrics", "/static/live.js"):
+            asked = [ask(path, Host=name)[0] for name in ("evil.example", "127.0.0.1:9", "localhost", "[::1]:9")]
+            assert asked == [421, 200, 200, 200], path
     with served(stage, loopback=False) as ask:
         assert ask("/", Host="status.example.org")[0] == 200
 
