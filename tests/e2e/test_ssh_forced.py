@@ -24,9 +24,8 @@ from tests.support.sshd import Sshd, make_key, running_sshd
 pytestmark = pytest.mark.lab
 ACTIVE, PASSIVE, OUTSIDE = "/srv/active", "/srv/passive", "/srv/outside"
 VERBS = sorted(Agent(Desk(0, Outlet(1), {}), "/nowhere", None, [])._desk.verbs)
-OF_STORES = [
-    verb for verb in VERBS if verb not in ("lane", "observe", "address", "guard", "services", "queue")
-]  # these name no store; lane: test_ssh_lanes
+OF_SERVICES = ("observe", "address", "guard", "services", "queue", "advertised")
+OF_STORES = [verb for verb in VERBS if verb not in ("lane", *OF_SERVICES)]  # lane: test_ssh_lanes
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +98,12 @@ def test_no_verb_leaves_the_stores_of_the_line(sshd: Sshd, bound: Host, verb: st
             code = refusal(talk, verb, store=outside, side="sink")
             assert code == ("not-allowed" if verb.startswith("store.") else "not-open")
     assert seen(sshd, OUTSIDE) == []
+
+
+@pytest.mark.issue("2.3 forced command verb by verb: the active's role")
+def test_a_key_for_replication_does_nothing_that_takes_services(bound: Host) -> None:
+    with open_conversation(bound) as talk:
+        assert {verb: refusal(talk, verb) for verb in OF_SERVICES} == dict.fromkeys(OF_SERVICES, "not-allowed")
 
 
 @pytest.mark.issue("2.3 forced command verb by verb: the active's role")
