@@ -174,7 +174,7 @@ def test_a_host_that_answers_hands_everything_over(site: Site) -> None:
     site.mirror.systemctl("start", product.UNIT)
     until(lambda: is_live(site), within=60, what="it follows the mirror")
     letter = "Message-ID: <last@example.test>\n\nits last\n"
-    box = site.mirror.run(f"find {STORE} -name .mailmirror -prune -o -type d -name new -print | head -1").strip()
+    box = f"{site.users[0].home}/Maildir/new"
     site.mirror.run("systemctl kill --signal=KILL dovecot postfix@- postfix; systemctl stop dovecot postfix")
     site.mirror.run(f"cat > {box}/1700000000.last", stdin=letter)
     began_at = now()
@@ -186,7 +186,8 @@ def test_a_host_that_answers_hands_everything_over(site: Site) -> None:
     assert told["state"] == "done" and status(site.primary)["role"] == "active"
     assert status(site.mirror)["tombstone"] == 3 and not answers(site, site.mirror)
     assert any("is kept quiet, and nothing that writes is left" in words for words in when)
-    assert site.primary.run(["grep", "-rlF", "last@example.test", STORE]).strip()
+    there = site.primary.attempt(["grep", "-rlF", "last@example.test", STORE]).stdout
+    assert there.strip(), f"{box}\n" + site.mirror.run(f"find {box}/.. -maxdepth 2 -printf '%p %u %m %t\n'")
     _neither_is_advertised_until_its_time_is_over(site, whole)
 
 

@@ -78,7 +78,7 @@ def neighbour(site: Site, moved: str) -> str:
 
 def told(site: Site, moved: str, host: Host) -> None:
     """Without a question of his, the client learns who has the address now."""
-    until(lambda: neighbour(site, moved) == host.mac, within=3, what="the client knows")
+    until(lambda: neighbour(site, moved) == host.mac, within=10, what="the client knows")
 
 
 @EACH
