@@ -44,12 +44,14 @@ class Returning:
         """Raises Fault."""
         if not self.store.mounted:
             raise Fault("no-marker", "the store has no marker", "Mount its file system.")
+        if head.get("epoch", self.store.marker.epoch) < self.store.marker.epoch:
+            raise Fault("older-epoch", f"it is in epoch {self.store.marker.epoch}", "Begin anew.")
         work: Callable[[Head, Any], Told] = getattr(self, "_" + verb.partition(".")[2])
         return work(head, blob if verb == "store.deliver" else unpack(frame({}, blob)))
 
-    def _served(self, head: Head) -> None:
+    def _served(self) -> None:
         marker = self.store.marker
-        if (marker.role, marker.epoch) != (ACTIVE, head["epoch"]):
+        if marker.role != ACTIVE:
             raise Fault("wrong-role", f"it is {marker.role} in epoch {marker.epoch}")
 
     def _unused(self) -> None:
@@ -127,7 +129,7 @@ class Returning:
     # ---- the active store --------------------------------------------------------------------------------------------
 
     def _deliver(self, head: Head, blob: bytes) -> Told:
-        self._served(head)
+        self._served()
         store, key, letter = self.store, (head["base"], head["sha256"]), blob.decode()
         new = key not in store.came
         if new:
@@ -137,7 +139,7 @@ class Returning:
         return {"done": store.came[key], "new": new}, b""
 
     def _apply(self, head: Head, value: Any) -> Told:
-        self._served(head)
+        self._served()
         words = [self._moved(*act[2:]) if act[0] == "move" else "changed" for act in value["acts"]]
         return {"words": words}, b""
 
