@@ -30,6 +30,7 @@ from orchestrator.simulate.faults import Fault, drawn, strike
 from orchestrator.simulate.guards import PAIR
 from orchestrator.simulate.laws import Broken
 from orchestrator.simulate.site import MAIL, Site
+from orchestrator.simulate.store import Store
 
 Work = Callable[[Conductor[Any], Kept], Operation | None]
 _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
@@ -128,6 +129,10 @@ class Run:
             found = journal.operations(PAIR)
             return str(found[-1].state) if len(found) > self.earlier else NOT_BEGUN
 
+    @property
+    def _active_store(self) -> Store:
+        return self.site.hosts[self.site.active].store
+
     def _count(self) -> int:
         with contextlib.closing(Journal(self.directory)) as journal:
             return len(journal.operations(PAIR))
@@ -174,12 +179,14 @@ class Run:
         state, serves = self._state(), bool(self.site.serving)
         if state in (State.DONE, State.ROLLED_BACK) and not serves:
             raise Broken(f"G6: the operation is {state}, all is mended, and nobody serves")
+        if state == State.STUCK and name == "rejoin" and self.site.rivals and self._active_store.cut is None:
+            return  # the rival's replication ended the cut: the rejoin refuses to guess, and nothing was touched
         if state == State.STUCK:
             who = "" if serves else ", and nobody serves"
             raise Broken(f"G6: all is mended, and it stays stuck however often it is resumed{who}")
         if name == "rejoin" and state == State.DONE:
             hosts = self.site.hosts
-            letters = [message.letter for message in hosts[self.site.active].store.letters.values()]
+            letters = [message.letter for message in self._active_store.letters.values()]
             self.site.laws.home(letters, {q.letter for place in MAIL for q in hosts[place].spool.letters.values()})
 
     # ---- controllers -------------------------------------------------------------------------------------------------
