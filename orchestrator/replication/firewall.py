@@ -10,7 +10,9 @@ Invariant: with the same facts the answer is the same; nothing here knows a cloc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.inventory.model import DeleteBudget
 
@@ -28,6 +30,11 @@ class Death:
 class Verdict:
     hold: dict[str, str]  # account -> why its deletions wait
     tripped: tuple[str, ...]  # accounts over budget just now: what was deleted lately comes back
+
+
+def permits(facts: Mapping[str, Any], *, suspect: bool) -> bool:
+    """Whether any removal may flow from a source that tells this of itself: nothing about it is odd."""
+    return bool(facts.get("whole")) and not facts.get("trouble") and not suspect
 
 
 def judge(

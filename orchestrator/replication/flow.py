@@ -25,6 +25,7 @@ from orchestrator.agent.wire import Frame, unpack
 from orchestrator.errors import AgentFault, LinkLost
 from orchestrator.inventory.model import Pair
 from orchestrator.remote.pending import Pending
+from orchestrator.replication import firewall
 from orchestrator.replication.firewall import Death, judge
 from orchestrator.replication.heads import REMEDY, blamed, checked
 from orchestrator.replication.pace import Pace
@@ -146,8 +147,7 @@ class Flow:
     @property
     def may_delete(self) -> bool:
         """Whether removals may flow at all: the operator lets them, and nothing about the source is odd."""
-        odd = not self.facts.get("whole") or self.facts.get("trouble") or self._suspect()
-        return self.deletes and not odd
+        return self.deletes and firewall.permits(self.facts, suspect=self._suspect())
 
     def renew_permit(self) -> None:
         now = time.monotonic()

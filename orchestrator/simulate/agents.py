@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.agent.marker import ACTIVE, PASSIVE
 from orchestrator.agent.serve import Fault
+from orchestrator.simulate import returning
 from orchestrator.simulate.guards import Guard
 from orchestrator.simulate.laws import Broken
+from orchestrator.simulate.returning import Returning
 
 Head = Mapping[str, Any]
 Told = tuple[dict[str, Any], bytes]
@@ -41,6 +43,8 @@ class Agent:
             given_up = told["tombstone"] > told["epoch"]
             epoch = max(int(told["epoch"]), int(told["later"]))
             return self.host.spool.asked(head, blob, runs=self.host.postfix, epoch=epoch, given_up=given_up)
+        if verb in Returning.VERBS:
+            return Returning(self.host.store, self.host.mailboxes).asked(verb, head, blob)
         work: Callable[[Head], dict[str, Any]] = getattr(self, f"_{verb.replace('.', '_')}")
         return work(head), b""
 
@@ -122,11 +126,14 @@ class Agent:
     # ---- the store ---------------------------------------------------------------------------------------------------
 
     def _store_look(self, _: Head) -> dict[str, Any]:
-        return {"marker": self.host.store.marker.head(), "empty": False, "maildir": False}
+        store = self.host.store
+        return {"marker": store.marker.head() if store.mounted else None, "empty": False, "maildir": False}
 
     def _store_turn(self, head: Head) -> dict[str, Any]:
         store, epoch, role = self.host.store, head["epoch"], head["role"]
         found = store.marker
+        if not store.mounted:
+            raise Fault("no-marker", "the store has no marker", "Mount its file system.")
         if (head["active"] == found.place) != (role == ACTIVE):
             raise Fault("bad-request", f"{found.place} can't be {role} while the active is {head['active']}")
         if (found.epoch, found.role) == (epoch, role):
@@ -147,8 +154,7 @@ class Agent:
         truthful = self.host.rule is not None and self.host.rule["epoch"] == epoch
         if role == ACTIVE and head["operation"] in self.cutting and not truthful:
             raise Broken(f"G4: the {found.place} is promoted, and advertises CONDSTORE and QRESYNC")
-        store.marker = found._replace(role=role, epoch=epoch).raised(f"{self.host.place} {self.host.boot}")
-        store.sync()
+        store.turned(found._replace(role=role, epoch=epoch).raised(f"{self.host.place} {self.host.boot}"))
         return {"marker": store.marker.head(), "made": True}
 
     # ---- replication: no verbs of the real agent, but what its conversations come to ---------------------------------
@@ -157,7 +163,7 @@ class Agent:
         store = self.host.store
         if (store.marker.role, store.marker.epoch) != (ACTIVE, head["epoch"]):
             raise Fault("wrong-role", f"it is {store.marker.role} in epoch {store.marker.epoch}")
-        return {"letters": dict(store.letters), "next": store.next_uid}
+        return store.offered()
 
     def _copy_take(self, head: Head) -> dict[str, Any]:
         store = self.host.store
@@ -166,7 +172,7 @@ class Agent:
         if head["number"] < store.passed:
             raise Fault("busy", "a later conversation has this store")
         store.cut, store.passed = None, head["number"]
-        store.copy(head["letters"], head["next"])
+        store.copy(head["offer"], deletes=head["deletes"], adopts=head["adopts"])
         return {}
 
     def _copy_sync(self, _: Head) -> dict[str, Any]:
@@ -190,13 +196,11 @@ class Agent:
         store = self.host.store
         if head["epoch"] < store.marker.epoch:
             raise Fault("older-epoch", f"it is in epoch {store.marker.epoch}")
-        store.sync()
-        if store.cut is None or (store.cut["epoch"], store.cut["operation"]) != (head["epoch"], head["operation"]):
-            store.cut = {"epoch": head["epoch"], "operation": head["operation"], "messages": len(store.letters)}
-        return {"cut": store.cut}
+        return {"cut": returning.told(store.frozen(head["epoch"], head["operation"]))}
 
     def _store_cuts(self, _: Head) -> dict[str, Any]:
-        return {"cuts": [self.host.store.cut] if self.host.store.cut else []}
+        cut = self.host.store.cut
+        return {"cuts": [returning.told(cut)] if cut else []}
 
     def _store_drop_cut(self, _: Head) -> dict[str, Any]:
         there, self.host.store.cut = self.host.store.cut is not None, None

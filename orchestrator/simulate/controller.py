@@ -10,10 +10,11 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.agent.marker import ACTIVE
 from orchestrator.agent.serve import Fault
+from orchestrator.agent.wire import Frame, inflate
 from orchestrator.errors import AgentFault, HostError, LinkLost, Refused, StillRunning
 from orchestrator.failover.conductor import Ask, Conductor
 from orchestrator.failover.course import Do, Move
@@ -22,16 +23,20 @@ from orchestrator.failover.steps import MAKERS
 from orchestrator.failover.world import Answered, Equality, Head
 from orchestrator.records.journal import Journal, Operation
 from orchestrator.records.marks import Json, Phase
+from orchestrator.remote.host import Conversation
+from orchestrator.replication import firewall
+from orchestrator.replication.homecoming import Store
 from orchestrator.simulate.agents import Later
 from orchestrator.simulate.clockwork import Killed, Process
 from orchestrator.simulate.guards import PAIR
 from orchestrator.simulate.laws import Broken
+from orchestrator.simulate.returning import frame
 from orchestrator.simulate.site import MAIL, Site
 from orchestrator.traffic.switch import Pointer
 from orchestrator.traffic.vip import Vip
 
 LOOKS = {"look", "list", "laid", "read"}
-READS = {"store.look", "store.cuts", "copy.offer"}
+READS = {"store.look", "store.cuts", "store.differences", "store.cut_rows", "store.read_aside", "copy.offer"}
 WALL = 1_764_000_000.0
 
 
@@ -56,11 +61,25 @@ class Kept(Journal):
         self.acting = phase in (Phase.ACTING, Phase.UNDOING)
 
 
+class Line:
+    """A conversation with a place's agent, as `replication.homecoming` speaks to a store."""
+
+    def __init__(self, life: Life, place: str) -> None:
+        self.name, self._life, self._place = f"{place}.example", life, place
+
+    def request(
+        self, verb: str, head: Head, blob: bytes = b"", *, deflated: bool = False, timeout: float = 0.0
+    ) -> Frame:
+        plain = bytes(inflate(frame({}, blob, deflated)))
+        answer = self._life.ask(self._place, verb, head, timeout, plain)
+        return frame(dict(answer.head), answer.blob)
+
+
 class Life:
     """One life of a controller: a `World`, its `Copying` and its clock, for the steps of one operation."""
 
     def __init__(self, site: Site, at: str, directory: Path, dies_at: int) -> None:
-        self.site, self.at, self.directory = site, at, directory
+        self.site, self.at, self.home = site, at, directory
         self.dies_at, self.instants = dies_at, 0
         self.journal: Kept | None = None
         self.process: Process | None = None
@@ -74,7 +93,7 @@ class Life:
         """`work` with a conductor on the journal that is there."""
 
         def lives() -> None:
-            with contextlib.closing(Kept(self.directory, self.wall, self._instant)) as self.journal:
+            with contextlib.closing(Kept(self.home, self.wall, self._instant)) as self.journal:
                 self.site.copies = self.journal.running(PAIR) is None  # else the pair's thread begins away
                 conductor: Conductor[Any] = Conductor(self.journal, MAKERS, self, self, self._told)
                 try:
@@ -223,6 +242,15 @@ class Life:
     def stores(self, place: str) -> Sequence[str]:
         return ["/store"]
 
+    def mailstores(self, place: str) -> Sequence[Store]:
+        marker = self.ask(place, "store.look", {}, 5.0).head["marker"]
+        if marker is None:
+            raise Refused(f"The {place}'s store has no marker.", remedy="Mount its file system.")
+        return [Store(cast(Conversation, Line(self, place)), "/store", marker["store"], None, True)]
+
+    def directory(self) -> Path:
+        return self.home
+
     def qresync_after(self) -> float:
         return 30 * 86400.0
 
@@ -266,6 +294,8 @@ class Life:
     def _ends(self) -> tuple[str, str, int]:
         """Source, sink and epoch, as the markers say. Raises HostError."""
         found = {place: self._asked(place, "store.look", {}, 5.0, b"").head["marker"] for place in MAIL}
+        if None in found.values():
+            raise Refused("A store has no marker.", remedy="Mount its file system.")
         active = [place for place, marker in found.items() if marker["role"] == ACTIVE]
         epochs = {marker["epoch"] for marker in found.values()}
         if len(active) != 1 or len(epochs) != 1:
@@ -280,6 +310,14 @@ class Life:
         return 2.0 if ahead else 0.0
 
     def carry(self, within: float) -> Equality:
+        return self._carried(within, adopts=False)
+
+    proof = follow = carry
+
+    def adopt(self, within: float) -> Equality:
+        return self._carried(within, adopts=True)
+
+    def _carried(self, within: float, *, adopts: bool) -> Equality:
         self._instant("before a pass")
         self.site.copies = False  # the pair's thread is away from the stores, from the first pass of this life on
         ends = self.now() + within
@@ -287,7 +325,8 @@ class Life:
         while True:
             number = next(self.site.passes)
             offer = self._asked(source, "copy.offer", {"epoch": epoch}, within, b"").head
-            head = {"epoch": epoch, "letters": offer["letters"], "next": offer["next"], "number": number}
+            deletes = firewall.permits({"whole": True, **offer}, suspect=False)
+            head = {"epoch": epoch, "offer": offer, "number": number, "deletes": deletes, "adopts": adopts}
             self._asked(sink, "copy.take", head, within, b"")
             there = self._asked(sink, "copy.sync", {}, within, b"").head["letters"]
             again = self._asked(source, "copy.offer", {"epoch": epoch}, within, b"").head["letters"]
@@ -302,19 +341,18 @@ class Life:
     def let_go(self) -> None:
         self.site.copies = False
 
-    def follow(self, within: float) -> Equality:
-        return self.carry(within)
 
-
-def begin(playbook: Playbook, active: str, passive: str, by: str) -> Callable[[Conductor[Any], Kept], Operation | None]:
-    """A journey from its beginning, or the one that a dead controller left."""
+def begin(
+    playbook: Playbook, active: str, passive: str, by: str, earlier: int = 0
+) -> Callable[[Conductor[Any], Kept], Operation | None]:
+    """A journey from its beginning, or the one that a dead controller left; `earlier` ones were before it."""
 
     def work(conductor: Conductor[Any], journal: Kept) -> Operation | None:
         left = journal.running(PAIR)
         if left is not None:
             return conductor.restart(left.id, lambda: conductor._world.wanted)
         before = journal.operations(PAIR)
-        if before:
+        if len(before) > earlier:
             return before[-1]
         epoch = int(conductor._world._asked("mirror", "guard", {"order": {"verb": "status"}}, 5.0, b"").head["epoch"])
         begun = conductor.begin(

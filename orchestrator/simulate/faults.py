@@ -28,18 +28,24 @@ class Fault(NamedTuple):
 
 KINDS = (
     "crash", "crash", "crash", "kill", "part", "part", "one-way", "frozen", "power", "guard", "loss", "late", "gone",
-    "jump", "rollback", "resume-guard", "resume-guard", "rival",
+    "jump", "rollback", "resume-guard", "resume-guard", "rival", "unmounted",
 )  # fmt: skip
 
+FIRST = ("switchover", "failover")
+"""The others have no rival: without a journal of the earlier journeys it would order a failover of its own."""
 
-def drawn(dice: Random, journey: str) -> list[Fault]:
-    """Some faults; a failover begins with what makes it needed, or with nothing at all."""
+
+def drawn(dice: Random, journey: str, mostly: tuple[int, ...] = (0, 1, 1, 2, 2, 3, 4)) -> list[Fault]:
+    """Some faults, as many as one of `mostly`; a failover begins with what makes it needed, or with nothing at all."""
     found = []
+    kinds = [kind for kind in KINDS if journey in FIRST or kind != "rival"]
+    if journey == "rejoin":
+        kinds += ["abort", "abort", *["crash"] * 6]
     if journey == "failover":
         first = dice.choice(["power", "isolated", "nothing"])
         found.append(Fault(dice.uniform(0.0, 0.5), first, "primary", dice.uniform(15.0, 90.0)))
-    for _ in range(dice.choice([0, 1, 1, 2, 2, 3, 4])):
-        kind = dice.choice(KINDS)
+    for _ in range(dice.choice(mostly)):
+        kind = dice.choice(kinds)
         where = dice.choice(PLACES)
         if kind in ("part", "one-way"):
             where = " ".join(dice.sample(SITES, 2))
@@ -47,6 +53,8 @@ def drawn(dice: Random, journey: str) -> list[Fault]:
             where = str(dice.randint(1, 160))
         elif kind == "resume-guard":
             where = "primary"
+        elif kind == "unmounted":
+            where = dice.choice(PLACES[:2])
         # Half of them strike in the first seconds, where a journey's dangerous steps are.
         found.append(Fault(dice.uniform(0.0, dice.choice([5.0, 30.0])), kind, where, dice.uniform(0.2, 40.0)))
     return found
@@ -145,9 +153,17 @@ def _rival(run: Run, _: Fault) -> None:
     run.rivals()
 
 
+def _unmounted(run: Run, fault: Fault) -> None:
+    """The store's file system is away, and an empty directory stands there."""
+    store = run.site.hosts[fault.where].store
+    store.mounted = False
+    _later(run, fault, lambda: setattr(store, "mounted", True))
+
+
 def _mend(run: Run, _: Fault) -> None:
     run.site.network.heal()
     for place in run.site.hosts:
+        run.site.hosts[place].store.mounted = True
         _thaw(run, place)
         _on(run, place)
 
@@ -165,9 +181,11 @@ _STRIKES: dict[str, Callable[[Run, Fault], None]] = {
     "late": _lines,
     "gone": _lines,
     "jump": _jump,
+    "abort": lambda run, _: run.ordered("abort"),
     "rollback": lambda run, _: run.ordered("rollback"),
     "resume-guard": _resume,
     "rival": _rival,
+    "unmounted": _unmounted,
     "nothing": lambda run, _: None,
     "mend": _mend,
 }

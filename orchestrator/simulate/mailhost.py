@@ -1,7 +1,7 @@
 """A host: its power, its kernel's clock and gate, its mail services, its disk, and the guard's hands.
 
-What a power cut takes: the kernel's gate, what runs, and of the store what replication had written and not yet synced.
-What the host has acknowledged to a client is durable, as Postfix and Dovecot make it.
+What a power cut takes: the kernel's gate, what runs, and of the disk what `store` says. A letter that the host has
+acknowledged is durable, as Postfix and Dovecot make it.
 """
 
 from __future__ import annotations
@@ -13,60 +13,11 @@ from typing import Any
 
 from orchestrator.agent.hands import LOOK, Wish
 from orchestrator.agent.lease import NEVER
-from orchestrator.agent.marker import Marker
 from orchestrator.agent.register import Register
 from orchestrator.simulate.clockwork import Clockwork
-from orchestrator.simulate.laws import Broken, Laws
+from orchestrator.simulate.laws import Laws
 from orchestrator.simulate.spool import Spool
-
-RAISED = 1 << 20
-"""What a passive place's next UID is raised to a multiple of (DESIGN section 6)."""
-
-
-@dataclass
-class Store:
-    """UID -> letter. `unsynced`: UIDs that a power cut takes; `passed`: the newest pass that wrote here; `cut`: as
-    `store.cuts` tells it.
-    """
-
-    marker: Marker
-    laws: Laws
-    letters: dict[int, str] = field(default_factory=dict)
-    unsynced: set[int] = field(default_factory=set)
-    next_uid: int = 1
-    cut: dict[str, Any] | None = None
-    passed: int = 0
-
-    def deliver(self, letter: str) -> None:
-        """By the host's own server."""
-        self.laws.named(self.next_uid, letter)
-        self.letters[self.next_uid] = letter
-        self.laws.stands(letter)
-        self.next_uid += 1
-
-    def copy(self, letters: dict[int, str], next_uid: int) -> list[int]:
-        """From the other place; durable only when `sync` is called. The UIDs that are new here.
-
-        Raises Broken where it would take away what users were given here: that isn't the other place's to judge.
-        """
-        gone = [letter for uid, letter in self.letters.items() if uid not in letters]
-        if gone:
-            raise Broken(f"G1: replication takes {gone[0]} away from the {self.marker.place}")
-        fresh = [uid for uid in letters if uid not in self.letters]
-        for uid in fresh:
-            self.letters[uid] = letters[uid]
-            self.laws.stands(letters[uid])
-        self.unsynced.update(fresh)
-        self.next_uid = max(self.next_uid, (next_uid // RAISED + 2) * RAISED)
-        return fresh
-
-    def sync(self) -> None:
-        self.unsynced.clear()
-
-    def power_cut(self) -> None:
-        for uid in sorted(self.unsynced):
-            self.laws.goes(self.letters.pop(uid))
-        self.unsynced.clear()
+from orchestrator.simulate.store import Store
 
 
 @dataclass
@@ -126,7 +77,7 @@ class Host:
         self.up = self.frozen = False
         self.gate = self.rejects = NEVER
         self.stop()
-        self.store.power_cut()
+        self.store.power_cut(self.dice)
 
     def boots(self) -> None:
         self.up = True

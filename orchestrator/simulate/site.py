@@ -16,14 +16,15 @@ from orchestrator.agent.marker import ACTIVE, PASSIVE, Marker
 from orchestrator.errors import Refused
 from orchestrator.failover.playbook import Playbook
 from orchestrator.fencing.proof import OFF_FOR
-from orchestrator.replication import roles
+from orchestrator.replication import firewall, roles
 from orchestrator.simulate.agents import Agent
 from orchestrator.simulate.clockwork import Clockwork
 from orchestrator.simulate.guards import PAIR, PLACES, TTL, Guard, settings
 from orchestrator.simulate.laws import Laws
-from orchestrator.simulate.mailhost import Host, Store
+from orchestrator.simulate.mailhost import Host
 from orchestrator.simulate.network import Network
 from orchestrator.simulate.spool import Spool
+from orchestrator.simulate.store import Store
 
 MAIL = ("primary", "mirror")
 
@@ -64,7 +65,9 @@ class Site:
         self.passes = itertools.count(1)
         for place in places:
             role = ACTIVE if place == self.active else PASSIVE
-            store = Store(Marker("store" * 6, PAIR, place, role, 1, 1, "", f"{place} 1"), self.laws)
+            store = Store(
+                Marker("store" * 6, PAIR, place, role, 1, 1, "", f"{place} 1"), self.laws, lambda: self.clockwork.now
+            )
             spool = Spool(place, self.laws)
             speed = self.dice.choice([0.9951, 1.0, 1.0049])
             host = Host(place, self.clockwork, self.dice, self.laws, store, spool, self.say, speed)
@@ -74,6 +77,7 @@ class Site:
         self.guards["primary"].told({"verb": "begin", "epoch": 1, "active": "primary", "operation": "begin"})
         self.clockwork.watch = self.watch
         self.clockwork.after(1.0, self._client)
+        self.clockwork.after(1.0, self._user)
         self.clockwork.after(1.0, self._copying)
         for place in MAIL:
             self.clockwork.after(1.0, self._delivering(place))
@@ -97,6 +101,19 @@ class Site:
             host.spool.take(letter, self.clockwork.now)
             self.laws.accepted(letter, host.place)
 
+    def _user(self) -> None:
+        """At an IMAP server: turns a flag over, or deletes for good."""
+        self.clockwork.after(self.dice.uniform(0.2, 1.5), self._user)
+        host = self.hosts[self.dice.choice(MAIL)]
+        if host.frozen or not host.open or not host.mailboxes or not host.store.mounted or not host.store.letters:
+            return
+        # Mostly what came lately: that is where the two places differ.
+        uid = self.dice.choice(list(host.store.letters)[-self.dice.choice([3, 1000]) :])
+        if self.dice.random() < 0.4:
+            host.store.expunge(uid)
+        else:
+            host.store.flag(uid)
+
     def _delivering(self, place: str) -> Callable[[], None]:
         host = self.hosts[place]
         other = self.hosts[MAIL[1 - MAIL.index(place)]]
@@ -107,7 +124,12 @@ class Site:
                 return
             for queued in host.spool.waiting():
                 slow = queued.letter.endswith("7")  # its destination doesn't answer: it waits for long
-                if not host.queues and host.mailboxes and self.dice.random() < (0.03 if slow else 0.8):
+                if (
+                    not host.queues
+                    and host.mailboxes
+                    and host.store.mounted
+                    and self.dice.random() < (0.03 if slow else 0.8)
+                ):
                     host.store.deliver(queued.letter)
                     host.spool.out(queued.id)
                 elif host.queues and (place, other.place) not in self.network.cut and self._relays(host, other):
@@ -136,7 +158,7 @@ class Site:
         if not up or any(link in self.network.cut for link in links):
             return
         number = next(self.passes)
-        epoch, letters, ahead = source.store.marker.epoch, dict(source.store.letters), source.store.next_uid
+        epoch, offer = source.store.marker.epoch, source.store.offered()
 
         def arrives() -> None:
             roles = sink.store.marker.role, sink.store.marker.epoch
@@ -145,7 +167,8 @@ class Site:
             if sink.up and not sink.frozen and ours and not served:
                 sink.store.passed = number  # a conversation keeps the order
                 sink.store.cut = None  # the next offer ends it
-                sink.store.copy(letters, ahead)
+                deletes = firewall.permits({"whole": True, **offer}, suspect=False)
+                sink.store.copy(offer, deletes=deletes)
                 self.clockwork.after(0.05, lambda: sink.store.sync() if sink.up else None)
 
         self.network.stream(self.desk, sink.place, arrives)

@@ -73,7 +73,7 @@ def all_came_home(returned: Returned, operation: str) -> None:
     primary, mirror = (returned.site.hosts[place].spool for place in ("primary", "mirror"))
     assert not any(each.hold for each in (*primary.letters.values(), *mirror.letters.values()))
     stands = Counter(each.letter for each in (*primary.letters.values(), *mirror.letters.values()))
-    stands.update(returned.site.hosts["mirror"].store.letters.values())
+    stands.update(each.letter for each in returned.site.hosts["mirror"].store.letters.values())
     assert [stands[letter] for letter in OWN] == [1, 1, 1], "each once, in the queue or delivered"
     assert not {each.letter for each in primary.letters.values()} & set(OWN), "none is left there"
     assert returned.site.guards["primary"].told({"verb": "status"})["quiet"] is None

@@ -9,12 +9,13 @@ import pytest
 from orchestrator.failover import carrying
 from orchestrator.failover.step import DONE, Found
 from orchestrator.failover.steps import advertising, fences, guards, stores
+from orchestrator.replication import firewall, homecoming, reclaim
 from orchestrator.simulate.run import Outcome, able, run
 from orchestrator.simulate.spool import Spool
 from orchestrator.traffic.proof import DEVICE
 from tests.support import seeds
 
-FIXED, FRESH = 160, 40
+FIXED, FRESH = 500, 100
 MOST = 400
 """Seeds in which what was taken out has to be missed."""
 
@@ -97,3 +98,17 @@ def test_a_queue_that_is_moved_without_the_ledger_is_found(monkeypatch: pytest.M
     monkeypatch.setattr(Spool, "known", forgets)
     monkeypatch.setattr(carrying, "ledger", lambda _: [])
     found(("stands twice",), "switchover")
+
+
+@pytest.mark.issue("5.P simulator, mutation: the ctime rule is taken out, and missed")
+@pytest.mark.issue("5.6 simulator: a rejoin with the real reclaim code, and a failback after it")
+def test_a_rejoin_without_the_ctime_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homecoming, "Facts", lambda _, kept, ctimes: reclaim.Facts(0, kept, ctimes))
+    monkeypatch.setattr(reclaim._Case, "_is_own", lambda *_: True)
+    found(("comes back", "before its owner changed it"), "rejoin")
+
+
+@pytest.mark.issue("5.P simulator, mutation: the deletion permit is taken out, and missed")
+def test_a_replication_without_the_deletion_permit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall, "permits", lambda *_, **__: True)
+    found(("G5",), "switchover")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.inventory.model import DeleteBudget
-from orchestrator.replication.firewall import Death, Verdict, judge
+from orchestrator.replication.firewall import Death, Verdict, judge, permits
 
 BUDGET = DeleteBudget()
 NOBODY: frozenset[str] = frozenset()
@@ -77,3 +77,20 @@ def test_more_deletions_never_let_more_flow(deaths: list[Death], store: int) -> 
     more = [Death(death.account, death.counted + 1, death.messages) for death in deaths]
     if all(death.counted for death in deaths):
         assert set(judge(deaths, {}, NOBODY, store, BUDGET).hold) <= set(judge(more, {}, NOBODY, store, BUDGET).hold)
+
+
+@pytest.mark.parametrize(
+    ("facts", "suspect", "may"),
+    [
+        ({"whole": True}, False, True),
+        ({"whole": True, "trouble": ""}, False, True),
+        ({"whole": True, "trouble": "the store's marker isn't there"}, False, False),
+        ({"whole": False}, False, False),
+        ({}, False, False),
+        ({"whole": True}, True, False),
+    ],
+)
+def test_removals_flow_only_from_a_source_about_which_nothing_is_odd(
+    facts: dict[str, object], suspect: bool, may: bool
+) -> None:
+    assert permits(facts, suspect=suspect) is may
