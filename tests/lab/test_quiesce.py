@@ -243,7 +243,5 @@ def test_a_fresh_active_bounces_nothing_for_good_for_a_while(whole: Site) -> Non
     assert status(mirror)["soft"] == 0
     [kept] = json.loads(before)["instances"].values()
     assert mirror.run("cat /etc/postfix/main.cf") == kept["whole"], "as it was before it was ever held"
-    record = "test -e /var/lib/mailmirror-guard/posture.json"
-    until(
-        lambda: mirror.attempt(record).returncode != 0, within=10, what="nothing is held"
-    )  # after Postfix has read it
+    record = "test -e /var/lib/mailmirror-guard/posture.json"  # it goes after Postfix has read its configuration
+    until(lambda: mirror.attempt(record).returncode != 0, within=10, what="nothing is held")
