@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,11 @@ CLOCK = re.compile(r"\d\d:\d\d:\d\d(?=\x1b8)")
 CTRL_C = b"\x03"
 
 
+def heed_ctrl_c() -> None:
+    """Whoever runs the tests may be told to ignore it (a job in the background), and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Watching:
     """The command as a process, and all that it has written. `keyboard` is the terminal's end, where it has one."""
 
@@ -36,8 +42,9 @@ class Watching:
         if term:
             self.keyboard, far = pty.openpty()
             self.process = subprocess.Popen(  # setsid makes the terminal its own, so that Ctrl-C is the kernel's signal
-                ["setsid", "--ctty", *line], stdin=far, stdout=far, stderr=far, env=environment
-            )
+                ["setsid", "--ctty", *line], stdin=far, stdout=far, stderr=far, env=environment,
+                preexec_fn=heed_ctrl_c,
+            )  # fmt: skip
         else:
             self.keyboard, far = os.pipe()
             self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=far, stderr=far, env=environment)
