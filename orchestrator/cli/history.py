@@ -14,7 +14,7 @@ import click
 from orchestrator.cli import reach, words
 from orchestrator.cli.front import Front, style_option
 from orchestrator.inventory.model import Pair
-from orchestrator.records import papers
+from orchestrator.records import history, papers
 from orchestrator.records.journal import Decision, Journal
 
 MOST = 50
@@ -81,16 +81,14 @@ def _show_drills(front: Front, pair: str | None) -> int:
 
 
 def _drills(pair: Pair) -> list[dict[str, Any]]:
-    """Each with its last word; one whose controller died has none but that it was begun."""
     if not (pair.state_dir / "journal.sqlite").exists():
         return []
-    known: dict[str, dict[str, Any]] = {}
     with Journal(pair.state_dir) as journal:
-        for at, _, what in journal.events(pair.name, "drill"):
-            began = known.get(str(what["id"]), {}).get("at", at)
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))
-            known[str(what["id"])] = {"pair": pair.name, **what, "at": began, "ended": at, "time": when}
-    return list(known.values())[-MOST:]
+        found = history.drills(journal, pair.name)[-MOST:]
+    return [
+        {"pair": pair.name, **each, "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each["at"]))}
+        for each in found
+    ]
 
 
 def _show_decisions(front: Front, pair: str | None) -> int:

@@ -61,6 +61,11 @@ def _term(name: str, what: str) -> Iterator[str]:
     yield from (".TP", name, what or "\\&")
 
 
+def _terms(told: Mapping[str, str]) -> Iterator[str]:
+    for name, what in told.items():
+        yield from _term(_bold(name), _said(what))
+
+
 def _example(text: str) -> Iterator[str]:
     yield from (".PP", ".nf", ".RS 4")
     for line in textwrap.dedent(text).strip("\n").splitlines():
@@ -142,13 +147,14 @@ def _inventory() -> Iterator[str]:
         "        mail2.example.org: {mm_place: mirror}"
     )
     yield ".SH VALUES"
-    for key, what in {
-        "durations": "a number and its unit, as 250ms, 30s, 15m, 2h, 7d or 1w",
-        "rates": "10M or 10MB/s is bytes, 80Mbit/s is bits; k, M and G are powers of 1000",
-        "secrets": "only by reference: {file: PATH}, {env: NAME} or {credential: NAME}, which is systemd's",
-        "text": 'in quotes where YAML would read something else: "22:30", "no", "0750"',
-    }.items():
-        yield from _term(_bold(key), _said(what))
+    yield from _terms(
+        {
+            "durations": "a number and its unit, as 250ms, 30s, 15m, 2h, 7d or 1w",
+            "rates": "10M or 10MB/s is bytes, 80Mbit/s is bits; k, M and G are powers of 1000",
+            "secrets": "only by reference: {file: PATH}, {env: NAME} or {credential: NAME}, which is systemd's",
+            "text": 'in quotes where YAML would read something else: "22:30", "no", "0750"',
+        }
+    )
     yield from (".SH KEYS IN VARS", _said("Those that begin with ansible_ may stand at a host too."))
     yield from _keys(known["PairVars"], known)
     yield ".SH KEYS AT A HOST"
@@ -204,25 +210,27 @@ def _playbook() -> Iterator[str]:
         "it whole before anything begins. There are no variables, conditions, loops or templates."
     )
     yield ".SH HEADER"
-    for key, what in {
-        "journey": "its name",
-        "what": "what it does, in a line",
-        "from": f"the states from which it may begin: some of {', '.join(verbs.STATES)}",
-        "rto": "for how long users may be without mail",
-        "may_lose": "what may be lost",
-        "never": "what never happens",
-        "steps": "the list of steps, in their order",
-    }.items():
-        yield from _term(_bold(key), _said(what))
+    yield from _terms(
+        {
+            "journey": "its name",
+            "what": "what it does, in a line",
+            "from": f"the states from which it may begin: some of {', '.join(verbs.STATES)}",
+            "rto": "for how long users may be without mail",
+            "may_lose": "what may be lost",
+            "never": "what never happens",
+            "steps": "the list of steps, in their order",
+        }
+    )
     yield ".SH A STEP"
-    for key, what in {
-        "do": "the verb, one of those below; or run, a list of words, for a command of the site's own",
-        "why": "why it stands here",
-        "within": "the most that it may take, and once more for its undo",
-        "undo": "false: it isn't undone on the way back",
-        "point_of_no_return": "true at one step: before it a failure goes back, after it only forward",
-    }.items():
-        yield from _term(_bold(key), _said(what))
+    yield from _terms(
+        {
+            "do": "the verb, one of those below; or run, a list of words, for a command of the site's own",
+            "why": "why it stands here",
+            "within": "the most that it may take, and once more for its undo",
+            "undo": "false: it isn't undone on the way back",
+            "point_of_no_return": "true at one step: before it a failure goes back, after it only forward",
+        }
+    )
     yield ".SH VERBS"
     for name, verb in verbs.VERBS.items():
         takes = "; ".join(f"{key}: {kind.value}" for key, kind in verb.takes.items())

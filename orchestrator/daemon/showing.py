@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.alerts.conditions import PAGE, conditions
 from orchestrator.inventory.model import Inventory
-from orchestrator.records import database
+from orchestrator.records import database, history
 from orchestrator.records.journal import Journal
 from orchestrator.web.pages import Row, Sources, Trouble, application
 from orchestrator.web.serving import Serving
@@ -48,13 +48,14 @@ def serving(
 
 
 def _drills(journal: Journal, pair: str) -> list[Mapping[str, Any]]:
-    """Each with its last word, and when it was begun: its parts are operations of their own."""
-    known: dict[str, dict[str, Any]] = {}
-    for at, _, what in journal.events(pair, "drill"):
-        began = known.get(str(what["id"]), {}).get("began", at)
-        told = {"by": what.get("by", ""), "reason": what.get("reason", ""), "state": what["state"]}
-        known[str(what["id"])] = {"journey": "drill", "began": began, **told}
-    return list(known.values())
+    found = history.drills(journal, pair)
+    return [
+        {
+            "journey": "drill", "by": each.get("by", ""), "reason": each.get("reason", ""), "began": each["at"],
+            "state": each["state"],
+        }
+        for each in found
+    ]  # fmt: skip
 
 
 def _wrong(row: Row) -> list[Trouble]:

@@ -46,6 +46,17 @@ def told(directory: Path, pair: str, verb: str = "") -> list[dict[str, Any]]:
         return [{"at": event.at, "verb": event.verb, **event.what} for event in journal.events(pair, verb)]
 
 
+def drills(journal: Journal, pair: str) -> list[dict[str, Any]]:
+    """Each drill with its last word, oldest first: id, state, by and more as it was told, `at` when it was begun,
+    `ended` when that word came. One whose controller died has none but that it was begun. Parts are operations.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for at, _, what in journal.events(pair, "drill"):
+        began = known.get(str(what["id"]), {}).get("at", at)
+        known[str(what["id"])] = {**what, "at": began, "ended": at}
+    return list(known.values())
+
+
 def worth_noting(verb: str, reason: str) -> bool:
     """Whether an order is kept: every one that changes something, but a plain pass only with a reason."""
     return verb != "sync" or bool(reason)

@@ -12,6 +12,7 @@ from orchestrator.daemon.showing import serving
 from orchestrator.inventory.model import Inventory
 from orchestrator.records.journal import Journal, Opening
 from orchestrator.records.marks import State
+from orchestrator.web.pages import moment
 from orchestrator.web.trail import Trail
 from tests.unit.daemon.deciding import pair
 from tests.unit.web.test_pages import row
@@ -41,5 +42,6 @@ def test_history_and_the_last_drill_come_from_the_journal(tmp_path: Path) -> Non
     finally:
         found.close()
     assert page.index("drill by ben: done (each quarter)") < page.index("switchover by anna: done (new disks)")
-    assert "Last drill: " in page and page.count("<li>") == 3
+    assert f"Last drill: {moment(1_796_100_000.0)}, done." in page, "when it was begun, and its last word"
+    assert page.count("<li>") == 3
     assert "Somebody is needed now." in page and "The active place is down." in page, "what alerts would tell"
