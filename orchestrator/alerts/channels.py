@@ -63,12 +63,15 @@ def payload(channel: str, notices: Sequence[Notice]) -> dict[str, Any]:
 
 def _alert(each: Notice, labels: dict[str, str]) -> dict[str, Any]:
     condition = each.condition
+    answer = {"answer": each.link} if each.link else {}
     return {
         "status": each.status,
         "labels": {"alertname": condition.name, "severity": condition.severity, **labels},
-        "annotations": {"summary": condition.summary, "description": condition.remedy},
+        "annotations": {
+            "summary": condition.summary, "description": condition.remedy, **answer,
+        },
         "startsAt": _moment(each.since), "endsAt": _moment(each.ended) if each.ended else "0001-01-01T00:00:00Z",
-        "generatorURL": "", "fingerprint": f"{each.pair}/{condition.name}",
+        "generatorURL": each.link, "fingerprint": f"{each.pair}/{condition.name}",
     }  # fmt: skip
 
 
@@ -89,6 +92,7 @@ def text(notices: Sequence[Notice]) -> tuple[str, str]:
             f"{each.pair}: {each.condition.summary}",
             f"  {each.status} {at}{end}",
             f"  {each.condition.remedy}",
+            *([f"  Look, and answer (good once, for a day): {each.link}"] if each.link else []),
             "",
         ]
     return f"[mailmirror] {word}: {first.pair}: {what}", "\n".join(lines)

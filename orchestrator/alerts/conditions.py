@@ -29,19 +29,26 @@ _MEANING = {
 }
 
 
+ASKED = "failover asked"
+"""The condition that asks for an answer: its notices carry a link."""
+
+
 class Condition(NamedTuple):
-    """`after`: seconds for which it has to hold before anybody is told; `summary` a sentence, `remedy` what to do."""
+    """`after`: seconds for which it has to hold before anybody is told; `summary` a sentence, `remedy` what to do.
+    `silent_until`: when it is told again, where an operator has put it off (seconds since 1970).
+    """
 
     name: str
     severity: str
     summary: str
     remedy: str
     after: float = 0.0
+    silent_until: float = 0.0
 
 
 def conditions(told: Mapping[str, Any]) -> list[Condition]:
     """All that is wrong with the pair now. `told` is its row of `mailmirror status --format json`."""
-    return [*_state(told), *_replication(told), *_places(told), *_readiness(told)]
+    return [*_state(told), *_question(told), *_replication(told), *_places(told), *_readiness(told)]
 
 
 def _state(told: Mapping[str, Any]) -> Iterator[Condition]:
@@ -52,6 +59,16 @@ def _state(told: Mapping[str, Any]) -> Iterator[Condition]:
         yield Condition(
             f"state {state}", severity, f"{_MEANING[state]}{why}", f"`mailmirror explain {told['pair']}` says why, and "
             "what may be done.", after=0.0 if severity == PAGE else 60.0,
+        )  # fmt: skip
+
+
+def _question(told: Mapping[str, Any]) -> Iterator[Condition]:
+    decision = told.get("decision") or {}
+    if decision.get("asks") == "failover":
+        pair, until = told["pair"], float(decision.get("snoozed_until") or 0.0)
+        yield Condition(
+            ASKED, PAGE, f"A failover of {pair} waits for an operator's word. Could be lost: {decision.get('loss')}.",
+            f"`mailmirror failover {pair}` begins it.", silent_until=until,
         )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Entry:
 
 
 class Notice(NamedTuple):
-    """What one channel is to be told. `ended` is 0 while it holds."""
+    """What one channel is to be told. `ended` is 0 while it holds; `link`: where it can be answered."""
 
     channel: str
     status: str
@@ -45,6 +45,7 @@ class Notice(NamedTuple):
     condition: Condition
     since: float
     ended: float = 0.0
+    link: str = ""
 
 
 Book = Mapping[str, Entry]
@@ -73,7 +74,7 @@ def due(book: Book, pair: str, channels: Mapping[str, str], now: float) -> list[
             last = each.told.get(channel)
             if over and last is not None:
                 found.append(Notice(channel, RESOLVED, pair, each.condition, each.since, each.seen))
-            elif not over and lasted and _worth(each, least) and (last is None or now - last >= AGAIN):
+            elif not over and lasted and _worth(each, least) and _is_time(last, each.condition.silent_until, now):
                 found.append(Notice(channel, FIRING, pair, each.condition, each.since))
     return found
 
@@ -119,6 +120,15 @@ def from_json(told: Mapping[str, Any]) -> dict[str, Entry]:
             channels = {str(channel): float(at) for channel, at in each["told"].items()}
             found[name] = Entry(Condition(*each["condition"]), since, seen_at, channels)
     return found
+
+
+def _is_time(last: float | None, silent_until: float, now: float) -> bool:
+    """Whether a condition that holds is told now: for the first time, again after a while, or when it was put off and
+    the time has come.
+    """
+    if now < silent_until:
+        return False
+    return last is None or last < silent_until or now - last >= AGAIN
 
 
 def _worth(each: Entry, least: str) -> bool:

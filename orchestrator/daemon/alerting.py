@@ -18,8 +18,8 @@ from typing import Any
 
 from orchestrator.alerts import channels, ledger
 from orchestrator.alerts.channels import Channel
-from orchestrator.alerts.conditions import conditions
-from orchestrator.alerts.ledger import Notice
+from orchestrator.alerts.conditions import ASKED, conditions
+from orchestrator.alerts.ledger import FIRING, Notice
 from orchestrator.daemon.systemd import Sign
 from orchestrator.errors import MailmirrorError
 from orchestrator.inventory.model import AlertChannel, Pair
@@ -35,13 +35,16 @@ PATIENCE = 60.0
 
 
 class Alerting:
-    """Looks from `start` to `stop`. `status` is the pair's, as `status --format json` shows it."""
+    """Looks from `start` to `stop`. `status` is the pair's, as `status --format json` shows it; `link` makes a link for
+    who hears of the question by a channel, or nothing.
+    """
 
     def __init__(
         self, pair: Pair, status: Callable[[], Mapping[str, Any]], *, every: float = EVERY,
         way: Callable[[AlertChannel], Channel] = channels.of, now: Callable[[], float] = time.time,
+        link: Callable[[str], str] = lambda _: "",
     ) -> None:  # fmt: skip
-        self._pair, self._status, self._every, self._now = pair, status, every, now
+        self._pair, self._status, self._every, self._now, self._link = pair, status, every, now, link
         self._ways = {channel.name: way(channel) for channel in pair.alerts}
         self._least = {channel.name: channel.least for channel in pair.alerts}
         self._book = ledger.without(ledger.from_json(records.read(pair.state_dir, pair.name)), self._ways)
@@ -69,9 +72,13 @@ class Alerting:
         self._book = ledger.seen(before, conditions(self._status()), now)
         wanted = [each for each in ledger.due(self._book, self._pair.name, self._least, now) if self._may(each, now)]
         for (channel, _), notices in groupby(sorted(wanted, key=_group), key=_group):
-            self._tell(channel, list(notices), now)
+            self._tell(channel, [self._linked(each) for each in notices], now)
         if self._book.keys() != before.keys():
             self._keep()
+
+    def _linked(self, notice: Notice) -> Notice:
+        asked = notice.condition.name == ASKED and notice.status == FIRING
+        return notice._replace(link=self._link(notice.channel)) if asked else notice
 
     def _may(self, notice: Notice, now: float) -> bool:
         return now >= self._not_before.get(notice.channel, 0.0)

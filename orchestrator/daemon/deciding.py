@@ -44,6 +44,8 @@ MOST = 8
 """Decisions made one after the other on one look; from any state fewer lead to rest."""
 LOOKS = 60.0
 """Seconds within which a look gives its next sign of life: it waits for no host, but for the journal's disk."""
+OVER = (State.PROTECTED, State.EXPOSED, State.MOVING, State.ALONE)
+"""States in which what was asked of an operator is asked no more."""
 OVERDUE = 10.0
 """Seconds without a decision after which that is told."""
 ONLY_NUMBERS = re.compile(r"\d+(\.\d+)?")
@@ -93,6 +95,7 @@ class Deciding:
         self._number, self._since = 0, 0.0
         self._at, self._trouble = 0.0, ""
         self._suppressed, self._flags = 0, Flags()
+        self._snoozed = 0.0  # until when the question is put off
         self._journeys, self._started = 0, 0.0  # how many are begun or run by our word, and since when
         self._still = False  # replication keeps off the stores, by our word
         self._unnamed = 0  # the decision whose operation isn't known yet
@@ -200,6 +203,7 @@ class Deciding:
             paused_why=paused.why if paused else "",
             cooldown_until=flags.cooldown_until(journal, pair, self._pair.cooldown),
         )  # fmt: skip
+        self._snoozed = flags.snoozed_until(journal, pair)
         look = replace(
             look, now=now, flags=self._flags, refused=flags.not_begun(journal, pair),
             operation=operation(kept, journal.marks(kept.id) if kept else ()),
@@ -240,6 +244,9 @@ class Deciding:
             if decision.would:
                 self._suppressed += 1
             self._tell(decision)
+        if self._snoozed > facts.now and decision.state in OVER:  # the next time it is asked at once
+            flags.snooze(journal, self._pair.name, 0.0, "")
+            self._snoozed = 0.0
         if decision.state is not decision.was or self._last is None:
             self._since = facts.now
         moving = facts.now if decision.state is State.MOVING is not decision.was else self._memory.moving
@@ -336,6 +343,13 @@ class Deciding:
         self.poke()
         return decision
 
+    def note(self, noted: Callable[[Journal], object]) -> None:
+        """Keep something that isn't decided on, and see it at once."""
+        with self._turn:
+            journal = self._opened()
+            noted(journal)
+            self._look(journal)
+
     def _decided(self, journal: Journal, order: Order) -> tuple[Look, Facts, Decision]:
         """What comes of an order now; nothing is kept."""
         if self._memory.state is State.MOVING:
@@ -345,10 +359,10 @@ class Deciding:
         return look, facts, decide(facts)
 
     @contextmanager
-    def journey(self, verb: str, by: str, reason: str) -> Iterator[None]:
+    def journey(self, verb: str, by: str, reason: str, noted: Callable[[Journal], object] = bool) -> Iterator[None]:
         """Around a journey that an operator orders. Raises as `order` does, and nothing is begun."""
         with self._turn:
-            self.order(verb, by, reason)
+            self.order(verb, by, reason, noted)
             self._started, self._unnamed = self._now(), self._number
             self._journeys += 1
         try:
@@ -371,6 +385,7 @@ class Deciding:
             "decision": {
                 "number": self._number, "since": self._since, "at": self._at, "event": last.event.value,
                 "would": last.would, "held_back": list(last.suppressed_by), "asks": last.asks,
+                "loss": str(last.loss or ""), "snoozed_until": self._snoozed or None,
                 "paused_until": flagged.paused_until or None, "cooldown_until": flagged.cooldown_until or None,
             },
         }  # fmt: skip

@@ -20,6 +20,7 @@ from orchestrator.health.report import PairHealth
 from orchestrator.inventory.model import Pair
 from orchestrator.readiness.checks import Readied
 from orchestrator.records import flags
+from orchestrator.records.journal import Journal
 from orchestrator.remote import guarded
 from orchestrator.replication.report import PairStatus
 from orchestrator.web.decides import Standing
@@ -155,6 +156,10 @@ class Decisions:
         decision = deciding.order("ack", by, reason, lambda journal: flags.acknowledge(journal, pair, what, by, reason))
         return {"pair": pair, "acknowledged": what, "state": decision.state.value, "why": decision.why}
 
+    def note(self, pair: str, noted: Callable[[Journal], object]) -> None:
+        """Have something kept that the next decision sees."""
+        self._one(pair).note(noted)
+
     def _one(self, pair: str) -> Deciding:
         deciding = self._deciding.get(pair)
         if deciding is None:
@@ -174,6 +179,11 @@ class Decisions:
     ) -> Any:
         with self._decided(pair, journey, by, reason):
             return self._travels.go(pair, journey, by, reason, outlet, said)
+
+    def confirm(self, pair: str, journey: str, by: str, reason: str, noted: Callable[[Journal], object]) -> Any:
+        """As `go`; `noted` writes its record in the turn in which it is decided, or raises, and nothing is begun."""
+        with self._one(pair).journey(journey, by, reason, noted):
+            return self._travels.go(pair, journey, by, reason, Logged(pair))
 
     def order(self, pair: str, what: str, operation: str, by: str, reason: str, outlet: Outlet) -> Any:
         with self._decided(pair, f"op {what}", by, reason):

@@ -24,6 +24,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.daemon.alerting import Alerting
+from orchestrator.daemon.confirming import Confirming
 from orchestrator.daemon.follower import Follower
 from orchestrator.daemon.ordering import Decisions
 from orchestrator.daemon.readying import Readying
@@ -83,14 +84,17 @@ class Daemon:
         self._watches = {name: self._watched(pair) for name, pair in inventory.pairs.items() if pair.probed}
         self._left: list[Watch] = []  # ended, when roles moved
         self._readying = {name: Readying(inventory.pairs[name], partial(self._status, name)) for name in self._watches}
-        self._alerting = [
-            Alerting(pair, partial(self._status, name)) for name, pair in inventory.pairs.items() if pair.alerts
-        ]
         self._travelling = Travelling(inventory.pairs, self._followers, partial(_session, connect))
         self._decisions = Decisions(
             inventory.pairs, self._travelling, self._judged, lambda name: self._followers[name].status(),
             lambda name: self._readying[name].last, self._event, self._stand_still,
         )  # fmt: skip
+        self._confirming = Confirming(inventory, self._decisions, self._status, self._event)
+        self._alerting = [
+            Alerting(pair, partial(self._status, name), link=partial(self._confirming.link, name))
+            for name, pair in inventory.pairs.items()
+            if pair.alerts
+        ]
         self._windows = {
             name: Windows(
                 pair, self._decisions, partial(self._active_place, name), self._event, partial(self._holds, pair)
@@ -214,7 +218,9 @@ class Daemon:
         def decides() -> bool:
             return not overdue(self._signs(), time.monotonic())
 
-        return serving(self._inventory, rows, self._decisions.sentences, decides, self._trail, metrics)
+        return serving(
+            self._inventory, rows, self._decisions.sentences, decides, self._trail, self._confirming, metrics
+        )
 
     def _signs(self) -> list[Sign]:
         """The last sign of life of each worker."""

@@ -345,10 +345,15 @@ def _one_holder_each(pairs: Sequence[Pair]) -> Iterator[Violation]:
 
 
 def _one_daemon(pairs: Sequence[Pair]) -> Iterator[Violation]:
+    for pair in pairs:
+        if pair.url and not pair.listen:
+            hint = "say mm_listen: 127.0.0.1:9464, and have the proxy of mm_url lead there"
+            yield Violation(pair.name, "mm_url leads to a page that isn't served anywhere", hint, key="mm_url")
     for pair in pairs[1:]:
         for key, here, there in (
             ("mm_state_dir", pair.state_dir, pairs[0].state_dir),
             ("mm_listen", pair.listen, pairs[0].listen),
+            ("mm_url", pair.url, pairs[0].url),
         ):
             if here != there:
                 what = f"{key} is {here or 'not set'} here and {there or 'not set'} for {pairs[0].name}"

@@ -215,6 +215,7 @@ def _pair(reading: PairReading) -> Pair:
         "verify": said.mm_verify,
         "state_dir": FilePath(said.mm_state_dir).expanduser() if said.mm_state_dir else None,
         "listen": said.mm_listen,
+        "url": said.mm_url,
         "dns": _dns(said.mm_dns) if said.mm_dns else None,
         "lease": said.mm_lease.ttl if said.mm_lease else None,
         "guard_port": said.mm_guard_port,

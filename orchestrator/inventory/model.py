@@ -270,6 +270,7 @@ class Pair:
     verify: float = DAY
     state_dir: Path = field(default_factory=default_state_dir)
     listen: str | None = None  # HOST:PORT
+    url: str | None = None  # of the status page, as people reach it; without a slash at its end
     dns: Dns | None = None
     lease: float | None = None  # seconds that a grant lasts; None: no lease
     guard_port: int = 7521
@@ -334,6 +335,11 @@ class Inventory:
     def listen(self) -> str | None:
         """Where metrics are served, HOST:PORT; the same for every pair."""
         return next(iter(self.pairs.values())).listen
+
+    @property
+    def url(self) -> str | None:
+        """Where people reach the status page; the same for every pair."""
+        return next(iter(self.pairs.values())).url
 
     @property
     def not_used(self) -> tuple[str, ...]:

@@ -138,6 +138,16 @@ def endpoint(written: str) -> str:
     return written
 
 
+_URL = re.compile(r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+
+
+def url(written: str) -> str:
+    """http or https, a host, at most a port; without a slash at its end. Raises Wrong."""
+    if not _URL.fullmatch(written):
+        raise Wrong(f"{shown(written)} is no address of a page", "write it as https://mailmirror.example.net")
+    return written.rstrip("/")
+
+
 _AGENT = re.compile(r"(?:/[^\s/]+)*/?fence_[a-z0-9_]+")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_-]*")
 _OURS = {

@@ -57,6 +57,7 @@ LocalPath = Annotated[str, _text(quantities.path), _schema("^(/|~/)")]
 Address = Annotated[str, _text(quantities.address)]
 InterfaceAddress = Annotated[str, _text(quantities.interface_address), _schema("/[0-9]+$", "192.0.2.10/24")]
 Endpoint = Annotated[str, _text(quantities.endpoint), _schema(":[0-9]+$", "127.0.0.1:9464")]
+Url = Annotated[str, _text(quantities.url), _schema("^https?://[^/]+", "https://mailmirror.example.net")]
 Reference = Annotated[str, _text(quantities.reference), _schema(":[0-9]+$", "192.0.2.1:53")]
 Service = Literal["smtp", "submission", "lmtp", "imap", "pop3"]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -423,3 +424,4 @@ class PairVars(Connection):
     mm_audit: Positive | None = Field(None, description="time between audits; default 15m")
     mm_verify: Positive | None = Field(None, description="time between proofs of equality; default 24h")
     mm_listen: Endpoint | None = Field(None, description="HOST:PORT of status page and metrics; default none")
+    mm_url: Url | None = Field(None, description="of the status page, for links in alerts; default none")

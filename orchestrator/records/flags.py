@@ -1,4 +1,5 @@
-"""What holds back what nobody ordered: a pause with its end, and the cooldown after a promotion; events in the journal.
+"""What holds back what nobody ordered: a pause with its end, and the cooldown after a promotion; and a snooze, which
+holds back the question. Events in the journal.
 
 Invariant: a pause has an end, and the clock alone ends it; the newest word counts. What is read is what was written
 durably, by the daemon or by a command without one.
@@ -13,6 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.records.journal import Event, Journal
 
 PAUSE, RESUME, COOLDOWN = "pause", "resume", "ack cooldown"
+SNOOZE = "snooze"
 RESTART, NOT_BEGUN = "restart", "not begun"
 LONGEST = 7 * 86400.0
 """Seconds; who needs longer says it again, or mm_mode: confirm."""
@@ -77,6 +79,18 @@ def cooldown_until(journal: Journal, pair: str, seconds: float) -> float:
     if ended is not None and ended.event.at >= promoted:
         return 0.0
     return promoted + seconds
+
+
+def snooze(journal: Journal, pair: str, until: float, by: str) -> None:
+    """The question whether users are to be moved is put off until then; 0: no more."""
+    journal.event(pair, SNOOZE, {"until": until, "by": by})
+
+
+def snoozed_until(journal: Journal, pair: str) -> float:
+    """Until when the question is put off; 0.0 where it isn't."""
+    last = journal.newest(pair, SNOOZE)
+    until = last.event.what.get("until") if last is not None else None
+    return float(until) if isinstance(until, (int, float)) else 0.0
 
 
 def restarts(journal: Journal, pair: str, now: float) -> tuple[int, bool, float]:

@@ -1,7 +1,9 @@
-"""The key that the guards of a pair sign with: made once, kept on the controller, laid down on each host of the pair.
+"""The keys that are made here: that which the guards of a pair sign with, laid down on each host of the pair too, and
+that of the links in alerts, which stays on the controller.
 
 Invariant: a key that was given out is on this disk, durably, and is never replaced here: guards with different keys
-don't hear each other, and the pair's lease would run out. Whoever reads it can speak as any guard: 0600.
+don't hear each other, and the pair's lease would run out. Whoever reads one can speak as any guard, or as an operator
+who was asked: 0600.
 """
 
 from __future__ import annotations
@@ -23,7 +25,17 @@ def path_of(directory: Path, pair: str) -> Path:
 
 def key(directory: Path, pair: str) -> bytes:
     """The pair's key, made when there is none. Raises NotPermitted, OperatorError."""
-    path = path_of(state_dir(directory), pair)
+    return _kept(path_of(state_dir(directory), pair), "Put it back from /etc/mailmirror of a host.")
+
+
+def of_links(directory: Path) -> bytes:
+    """The key of the links, made when there is none. Raises NotPermitted, OperatorError."""
+    return _kept(
+        state_dir(directory) / "links.key", "Remove it: a new one is made, and links that were sent count no more."
+    )
+
+
+def _kept(path: Path, remedy: str) -> bytes:
     try:
         if not path.exists():
             _make(path)
@@ -35,9 +47,7 @@ def key(directory: Path, pair: str) -> bytes:
     except ValueError:
         found = b""
     if len(found) != SIZE:
-        raise OperatorError(
-            f"{path} holds no key of {SIZE} bytes.", remedy="Put it back from /etc/mailmirror of a host."
-        )
+        raise OperatorError(f"{path} holds no key of {SIZE} bytes.", remedy=remedy)
     return found
 
 

@@ -5,8 +5,9 @@
     /lag/HOST?max=30s    200 while it lacks no more, 503 while it lacks more or nobody knows; default mm_rpo
     /liveness, /ready    200 while the daemon decides; while every pair could be failed over
     /metrics             for Prometheus
+    /confirm/LINK        the answer to what an alert asks, see `confirm`
 
-Reading only: nothing here changes anything. What the pages say comes from `Sources`, in one look a request.
+Nothing else here changes anything. What the pages say comes from `Sources`, in one look a request.
 
 Invariant: no page needs another host, no markup comes from data, and a page that can't be made hurts nothing else.
 """
@@ -22,6 +23,7 @@ from flask import Flask, Response, abort, render_template, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from orchestrator.inventory.quantities import Wrong, duration
+from orchestrator.web.confirm import PREFIX, Confirms, blueprint
 from orchestrator.web.trail import Trail, lines
 
 Json = Any
@@ -34,6 +36,10 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+ANSWERING = {
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
+}
+"""Of a page whose buttons send an answer."""
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 """What a request to loopback may call this host: a page of somebody else's, led here by its own name, gets nothing."""
 LINE = (240, 40)
@@ -62,12 +68,18 @@ class Sources:
     journeys: Callable[[str], Sequence[Mapping[str, Json]]]
     decides: Callable[[], bool]
     trail: Trail
+    confirms: Confirms
     now: Callable[[], float] = time.time
 
 
-def application(sources: Sources, metrics: Callable[..., Any], *, loopback: bool) -> Callable[..., Any]:
-    """The WSGI application. `metrics` is one too; `loopback`: it is served to this host alone."""
+def application(
+    sources: Sources, metrics: Callable[..., Any], *, loopback: bool, public: str = ""
+) -> Callable[..., Any]:
+    """The WSGI application. `metrics` is one too; `loopback`: it is served to this host alone, and to a proxy here that
+    has the name `public`.
+    """
     app = Flask(__name__)
+    app.register_blueprint(blueprint(sources.confirms))
     app.jinja_env.filters |= {"span": span, "moment": moment}
 
     @app.get("/")
@@ -101,25 +113,26 @@ def application(sources: Sources, metrics: Callable[..., Any], *, loopback: bool
             return "unknown\n", 503
         return f"{found:.1f} s\n", 200 if found <= most else 503
 
-    return guarded(DispatcherMiddleware(app, {"/metrics": metrics}), loopback)
+    return guarded(DispatcherMiddleware(app, {"/metrics": metrics}), (*LOCAL, public) if loopback else ())
 
 
-def guarded(application: Callable[..., Any], loopback: bool) -> Callable[..., Any]:
-    """Reading only, the metrics too, under HEADERS; where `loopback` is said, by no name but LOCAL. A poller that
-    speaks HTTP/1.0 says none, and a browser always does.
+def guarded(application: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """Reading only but for answers, the metrics too, under HEADERS; by no name but `names`, where there are any. A
+    poller that speaks HTTP/1.0 says none, and a browser always does.
     """
 
     def guard(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        answers = environ.get("PATH_INFO", "").startswith(PREFIX)
+        ours = HEADERS | ANSWERING if answers else HEADERS
+
         def started(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start(
-                status, [*((key, said) for key, said in headers if key not in HEADERS), *HEADERS.items()], *more
-            )
+            return start(status, [*((key, said) for key, said in headers if key not in ours), *ours.items()], *more)
 
         host = str(environ.get("HTTP_HOST", ""))
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if loopback and host and name not in LOCAL:
-            return Response("This is served by the names of loopback only.\n", 421)(environ, started)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        if names and host and name not in names:
+            return Response("This is served by the names of loopback, and that of mm_url.\n", 421)(environ, started)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "POST")[: 3 if answers else 2]:
             return Response("There is nothing but GET.\n", 405, {"Allow": "GET, HEAD"})(environ, started)
         return application(environ, started)
 

@@ -80,6 +80,17 @@ def test_a_webhook_gets_what_alertmanager_sends(hook: Hook, tmp_path: Path) -> N
     assert (second["status"], second["endsAt"]) == ("resolved", "2026-11-30T00:54:20Z")
 
 
+@pytest.mark.issue("6.4 a link that an alert carries leads to a page with evidence, expected loss and buttons")
+def test_a_question_carries_its_link_by_every_way(hook: Hook) -> None:
+    asked = FIRES._replace(link="https://mailmirror.example.net/confirm/x")
+    way(webhook=Webhook(hook.url)).send([asked, ENDS])
+    [(_, body)] = hook.got
+    first, second = body["alerts"]
+    assert first["generatorURL"] == first["annotations"]["answer"] == asked.link
+    assert second["generatorURL"] == "" and "answer" not in second["annotations"]
+    assert asked.link in channels.text([asked])[1] and "https" not in channels.text([ENDS])[1]
+
+
 @pytest.mark.parametrize("code", [302, 401, 500])
 def test_what_a_webhook_doesnt_take_is_lost_and_the_token_goes_nowhere_else(hook: Hook, code: int) -> None:
     hook.code = code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.alerts.conditions import PAGE, WARNING, conditions
+from orchestrator.alerts.conditions import ASKED, PAGE, WARNING, conditions
 from orchestrator.health.report import Letter, PairHealth, PlaceHealth
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus, Waiting
 
@@ -45,6 +45,14 @@ def test_each_thing_that_is_wrong_is_one() -> None:
         "mail2 doesn't answer" in said["not replicating"] and "mailmirror ack org c47b0c5e" in said["deletions mail2"]
     )
     assert all("`mailmirror" in each.remedy or each.name == "not replicating" for each in conditions(told))
+
+
+def test_a_failover_that_waits_for_a_word_is_told_with_what_could_be_lost() -> None:
+    decision = {"would": "failover", "asks": "failover", "loss": "3 messages, 2.0 s", "snoozed_until": 99.0}
+    [found] = conditions(well(decision=decision))
+    assert (found.name, found.severity, found.silent_until) == (ASKED, PAGE, 99.0)
+    assert "3 messages, 2.0 s" in found.summary and "`mailmirror failover org`" in found.remedy
+    assert conditions(well(decision={**decision, "asks": ""})) == []
 
 
 def test_a_suspicion_has_to_last_before_anybody_is_told() -> None:

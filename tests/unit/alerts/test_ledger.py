@@ -56,6 +56,19 @@ def test_what_lasts_is_told_again_after_hours() -> None:
     assert len(people.heard) == 4
 
 
+@pytest.mark.issue("6.4 a link's snooze of 30 min, 2 h or 24 h puts the question off, and no later outage")
+def test_what_was_put_off_is_told_again_when_the_time_has_come_and_not_before() -> None:
+    people = People()
+    people.look(0.0, DOWN)
+    for now in (10.0, AGAIN + 10, AGAIN + 600):
+        assert people.look(now, DOWN._replace(silent_until=AGAIN + 1000)) == []
+    assert len(people.look(AGAIN + 1000, DOWN._replace(silent_until=AGAIN + 1000))) == 2
+    assert people.look(AGAIN + 1005, DOWN._replace(silent_until=AGAIN + 1000)) == []
+    assert len(people.look(2 * AGAIN + 1000, DOWN._replace(silent_until=AGAIN + 1000))) == 2, "as whatever lasts"
+    late = People()
+    assert late.look(0.0, DOWN._replace(silent_until=50.0)) == [] and len(late.look(50.0, DOWN)) == 2
+
+
 def test_what_may_pass_by_itself_is_told_when_it_has_lasted_and_only_to_whom_it_concerns() -> None:
     people = People()
     for now in range(0, 120, 5):

@@ -22,14 +22,16 @@ class Site:
     def __init__(self, base: Path) -> None:
         self.base, self.now, self.deaf = base, 1000.0, set[str]()
         self.heard: list[tuple[str, str, str]] = []
+        self.links: list[str] = []
         self.status: dict[str, Any] = {"pair": "org", "link": "live", "state": "DOWN"}
         self.begins()
 
     def begins(self) -> None:
         pair = Pair("org", {}, (), state_dir=self.base, alerts=CHANNELS)
         self.alerting = Alerting(
-            pair, lambda: self.status, way=lambda channel: _Way(self, channel.name), now=self.clock
-        )
+            pair, lambda: self.status, way=lambda channel: _Way(self, channel.name), now=self.clock,
+            link=lambda channel: f"link for {channel}",
+        )  # fmt: skip
 
     def clock(self) -> float:
         return self.now
@@ -46,6 +48,7 @@ class _Way:
     def send(self, notices: Sequence[Notice]) -> None:
         if self.name in self.site.deaf:
             raise HostError("no answer")
+        self.site.links += [each.link for each in notices if each.link]
         self.site.heard += [(self.name, each.status, each.condition.name) for each in notices]
 
 
@@ -66,6 +69,19 @@ def test_what_was_told_is_known_to_the_next_daemon(site: Site) -> None:
     site.look(STEADY)
     assert site.heard[2:] == [("mail", "resolved", "state DOWN"), ("pager", "resolved", "state DOWN")]
     assert records.read(site.base, "org") == {}
+
+
+@pytest.mark.issue("6.4 a link that an alert carries leads to a page with evidence, expected loss and buttons")
+def test_a_question_has_a_link_for_each_channel_and_nothing_else_has(site: Site) -> None:
+    site.look()
+    assert site.links == []
+    site.status["decision"] = {"asks": "failover", "loss": "3 messages"}
+    site.look(5)
+    assert sorted(site.links) == ["link for mail", "link for pager"]
+    site.status["decision"] = {"asks": ""}
+    site.look(5)
+    site.look(STEADY)
+    assert ("pager", "resolved", "failover asked") in site.heard and len(site.links) == 2
 
 
 def test_a_channel_that_fails_is_tried_again_after_a_while_and_holds_nobody_up(site: Site) -> None:

@@ -15,7 +15,7 @@ from orchestrator.records.marks import State
 from orchestrator.web.pages import moment
 from orchestrator.web.trail import Trail
 from tests.unit.daemon.deciding import pair
-from tests.unit.web.test_pages import row
+from tests.unit.web.test_pages import Stage, row
 
 
 def nothing(_: Any, start: Any) -> list[bytes]:
@@ -34,7 +34,7 @@ def test_history_and_the_last_drill_come_from_the_journal(tmp_path: Path) -> Non
             journal.event("org", "drill", {"id": "d1", "state": state, "by": "ben", "reason": "each quarter"})
     found = serving(
         Inventory(tmp_path / "inventory.yaml", {"org": known}), lambda: [row(state="DOWN")], lambda _: ["It is so."],
-        lambda: True, Trail(), nothing,
+        lambda: True, Trail(), Stage(), nothing,
     )  # fmt: skip
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{found.port}/", timeout=5) as answer:

@@ -94,6 +94,7 @@ CASES: dict[str, str | bytes] = {
     "an unknown zone": with_vars("mm_windows: [{name: x, start: Sun 2:30, length: 1h, zone: Europe/Zurch}]"),
     "paths that aren't absolute": with_host("ansible_ssh_private_key_file: id, mm_known_hosts: ./known"),
     "units that can't be gated": with_vars("mm_units: [mail.timer, -x.service]", "mm_guard_port: 0"),
+    "no address of a page": with_vars("mm_listen: 127.0.0.1:1", "mm_url: mailmirror.example.net/?a=b"),
     # laws
     "exchangers that can't follow": with_vars(
         "mm_dns: {server: 192.0.2.53, zone: example.org, names: [mail], tsig: {env: KEY}, "
@@ -181,6 +182,7 @@ CASES: dict[str, str | bytes] = {
     "alerts that share a name": with_vars(
         "mm_alerts: [{name: a, exec: {command: [x]}}, {name: a, exec: {command: [y]}}]"
     ),
+    "links without a page": with_vars("mm_url: https://mailmirror.example.net"),
     "two daemons": TWO_PAIRS.replace("[/var/vmail]\n", "[/var/vmail]\n        mm_listen: 127.0.0.1:1\n", 1)
     .replace("one.", "eins.", 1)
     .replace("two.", "zwei.", 1),

@@ -6,7 +6,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.errors import MailmirrorError, Refused, StillRunning, UsageError
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.web import trail
-from orchestrator.web.pages import HEADERS, Sources, Trouble, application
+from orchestrator.web.confirm import Question
+from orchestrator.web.pages import ANSWERING, HEADERS, Sources, Trouble, application
 from orchestrator.web.serving import CONNECTIONS, Serving
 from orchestrator.web.trail import MOST, Trail, lines
 
@@ -40,6 +42,10 @@ class Stage:
         self.wrong: list[Trouble] = []
         self.alive, self.now = True, 200.0
         self.trail = Trail()
+        self.trouble: MailmirrorError = UsageError("This is no link of ours.", remedy="Take it whole.")
+        self.refuses: MailmirrorError | None = None
+        self.answers: list[tuple[str, dict[str, str]]] = []
+        self.said = ""
         self.journeys = [{"journey": "drill", "by": "anna", "reason": EVIL, "began": 100.0, "state": "done"}]
 
     def serving(self, loopback: bool = True) -> Serving:
@@ -49,9 +55,24 @@ class Stage:
 
         sources = Sources(
             lambda: self.rows, lambda _: self.wrong, lambda _: ["mail1 is DOWN", EVIL], lambda _: self.journeys,
-            lambda: self.alive, self.trail, lambda: self.now,
+            lambda: self.alive, self.trail, self, lambda: self.now,
         )  # fmt: skip
-        return Serving("127.0.0.1:0", application(sources, metrics, loopback=loopback))
+        return Serving("127.0.0.1:0", application(sources, metrics, loopback=loopback, public="status.example.org"))
+
+    # ---- the question of a link: see `web.confirm.Confirms`
+
+    def look(self, link: str) -> Question:
+        if link != "good":
+            raise self.trouble
+        return Question(
+            row(), "mail2", not self.answers, f"3 messages {EVIL}", ["mail1 is DOWN", EVIL], "f0rm", self.said
+        )
+
+    def answer(self, link: str, said: Mapping[str, str]) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.answers.append((link, dict(said)))
+        self.said = "A failover was ordered."
 
 
 @pytest.fixture
@@ -64,9 +85,9 @@ def served(stage: Stage, loopback: bool = True) -> Iterator[Any]:
     """Asks it: (status, headers, text)."""
     serving = stage.serving(loopback)
 
-    def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, Any, str]:
+    def ask(path: str, method: str = "GET", data: bytes | None = None, **headers: str) -> tuple[int, Any, str]:
         url = f"http://127.0.0.1:{serving.port}{path}"
-        request = urllib.request.Request(url, method=method, headers=headers)
+        request = urllib.request.Request(url, data, method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.headers, answer.read().decode()
@@ -139,8 +160,51 @@ def test_another_name_for_this_host_gets_nothing_where_only_loopback_is_served(s
         for path in ("/", "/metrics", "/static/live.js"):
             asked = [ask(path, Host=name)[0] for name in ("evil.example", "127.0.0.1:9", "localhost", "[::1]:9")]
             assert asked == [421, 200, 200, 200], path
+        assert ask("/", Host="status.example.org")[0] == 200, "a proxy's name"
     with served(stage, loopback=False) as ask:
-        assert ask("/", Host="status.example.org")[0] == 200
+        assert ask("/", Host="any.example.org")[0] == 200
+
+
+@pytest.mark.issue("6.4 a link that an alert carries leads to a page with evidence, expected loss and buttons")
+def test_the_page_of_a_link_shows_the_question_and_takes_one_answer(stage: Stage) -> None:
+    with served(stage) as ask:
+        code, headers, text = ask("/confirm/good")
+        assert code == 200 and {name: headers[name] for name in HEADERS} == HEADERS | ANSWERING
+        assert "form-action 'self'" in headers["Content-Security-Policy"]
+        for said in (
+            "Move the users of org to mail2?",
+            "3 messages",
+            "mail1 is DOWN",
+            "Fail over now",
+            "30 min",
+            "24 h",
+        ):
+            assert said in text, said
+        assert EVIL not in text and text.count('value="f0rm"') == 2
+        assert stage.answers == [], "looking answers nothing"
+        code, _, text = ask("/confirm/good", "POST", b"what=failover&name=org&form=f0rm")
+        assert stage.answers == [("good", {"what": "failover", "name": "org", "form": "f0rm"})]
+        assert code == 200 and "A failover was ordered." in text and "<button" not in text, "led back to the page"
+
+
+@pytest.mark.issue("6.4 a link is signed, good once and for a day; its answer can't be forged")
+def test_what_is_wrong_with_a_link_or_its_answer_is_told_by_the_code_and_in_words(stage: Stage) -> None:
+    with served(stage) as ask:
+        for trouble, expected in (
+            (UsageError("This is no link of ours."), 404), (Refused("This link is older than a day."), 410),
+            (StillRunning("Later."), 503),
+        ):  # fmt: skip
+            stage.trouble = trouble
+            for method, data in (("GET", None), ("POST", b"what=failover")):
+                stage.refuses = trouble
+                code, _, text = ask("/confirm/bad", method, data)
+                assert code == expected and str(trouble) in text and "<button" not in text
+        for refused, expected in ((Refused("It may lose more."), 409), (UsageError("Another name."), 400)):
+            stage.refuses = refused
+            code, _, text = ask("/confirm/good", "POST", b"what=failover")
+            assert code == expected and str(refused) in text and "<button" in text
+        assert stage.answers == []
+        assert ask("/confirm/good", "DELETE")[0] == 405 and ask("/", "POST", b"x=y")[0] == 405
 
 
 def test_slow_and_babbling_clients_take_nothing_from_the_others(stage: Stage) -> None:
