@@ -14,7 +14,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import kernel
+# Their assertions tell what they compared, too; said before they are imported.
+pytest.register_assert_rewrite("tests.support", "tests.lab")
+
+from tests.support import kernel  # noqa: E402
 
 _REFUSED = pytest.StashKey[str]()
 _DEFAULT_STATE = (Path("/var/lib/mailmirror-agent"), Path("/var/lib/mailmirror"), Path("/etc/mailmirror"))

@@ -5,49 +5,29 @@ JavaScript. `SCREENSHOTS=1` draws the pictures of the docs anew.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from orchestrator.replication.report import PairStatus, PassiveStatus
 from orchestrator.web.pages import Trouble
 from orchestrator.web.serving import Serving
-from tests.support import image, require
+from tests.support import browser, image
 from tests.unit.web.test_pages import Stage, row
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("browser")]
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 ENOUGH = 4.5
 """The contrast that WCAG 2.1 (1.4.3) asks of text."""
-CONTRASTS = """() => {
-  const part = (value) => { value /= 255; return value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4; };
-  const light = (color) => { const [r, g, b] = color.match(/[0-9.]+/g).map(Number);
-    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b); };
-  const paper = light(getComputedStyle(document.body).backgroundColor);
-  return [...document.querySelectorAll("h1,h2,h3,p,dt,dd,li,summary,span,strong")].map((each) => {
-    const ink = light(getComputedStyle(each).color);
-    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05); });
-}"""
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    require.root()
-    words = ["/usr/bin/chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-    with image.Root(packages=("chromium",)) as root:
-        process = root.run([*words, "--user-data-dir=/tmp/profile"], stderr=subprocess.PIPE, text=True)
-        try:
-            assert process.stderr is not None
-            said = next(line for line in process.stderr if "DevTools listening on " in line)
-            with sync_playwright() as playwright:
-                yield playwright.chromium.connect_over_cdp(f"http://{said.partition('ws://')[2].partition('/')[0]}")
-        finally:
-            process.kill()
-            process.wait()
+    with browser.running() as found:
+        yield found
 
 
 @pytest.fixture
@@ -81,13 +61,13 @@ def serving(stage: Stage) -> Iterator[Serving]:
     serving.close()
 
 
-def opened(chromium: Browser, serving: Serving, **options: Any) -> tuple[Page, list[str]]:
+def opened(chromium: Browser, serving: Serving, path: str = "", **options: Any) -> tuple[Page, list[str]]:
     """The page, and what the browser complained of."""
     page = chromium.new_context(**options).new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"http://127.0.0.1:{serving.port}/")
+    page.goto(f"http://127.0.0.1:{serving.port}/{path}")
     return page, complaints
 
 
@@ -100,7 +80,7 @@ def test_it_fits_can_be_read_and_the_browser_has_nothing_to_say(
     page, complaints = opened(chromium, serving, viewport=size, color_scheme=scheme)
     expect(page.get_by_role("heading", level=1)).to_have_text("Somebody is needed now.")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing lies beside the screen"
-    contrasts = page.evaluate(CONTRASTS)
+    contrasts = page.evaluate(browser.CONTRASTS)
     assert len(contrasts) > 15 and min(contrasts) >= ENOUGH, min(contrasts)
     assert page.locator("polyline").count() == 1 and complaints == []
     if os.environ.get("SCREENSHOTS") and (size is PHONE) is (scheme == "dark"):
@@ -135,4 +115,44 @@ def test_without_javascript_it_loads_itself_anew(chromium: Browser, serving: Ser
     stage.wrong = []
     expect(page.get_by_role("heading", level=1)).to_have_text("All is well.", timeout=20_000)
     assert time.monotonic() - before > 1.0, "by the page's own reload"
+    page.context.close()
+
+
+@pytest.mark.issue(
+    "6.4 Chromium: a link's page on phone and desk, by keyboard, without JavaScript, its snooze and its answer"
+)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_question_fits_can_be_read_and_is_answered_by_keyboard(
+    chromium: Browser, serving: Serving, stage: Stage, size: dict[str, int], scheme: str
+) -> None:
+    page, complaints = opened(
+        chromium, serving, "confirm/good", viewport=size, color_scheme=scheme, java_script_enabled=False
+    )
+    expect(page.get_by_role("heading", level=1)).to_have_text("Move the users of org to mail2?")
+    if os.environ.get("SCREENSHOTS") and (size is PHONE) and scheme == "dark":
+        page.screenshot(path=image.CHECKOUT / "docs/confirm-phone.png", full_page=True)
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Type org to accept that:")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert stage.answers == [], "the browser itself wants the name"
+    page.keyboard.type("org")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Answered.")
+    assert stage.answers == [("good", {"form": "f0rm", "what": "failover", "name": "org"})] and complaints == []
+    page.context.close()
+
+
+def test_a_question_can_be_read_and_put_off(chromium: Browser, serving: Serving, stage: Stage) -> None:
+    page, complaints = opened(chromium, serving, "confirm/good", viewport=PHONE, color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing lies beside the screen"
+    contrasts = page.evaluate(browser.CONTRASTS)
+    assert len(contrasts) > 10 and min(contrasts) >= ENOUGH, min(contrasts)
+    heights = page.evaluate(
+        "[...document.querySelectorAll('button,input:not([type=hidden])')].map(e => e.offsetHeight)"
+    )
+    assert len(heights) == 5 and min(heights) >= 44, "a thumb's breadth"
+    page.get_by_role("button", name="2 h").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Answered.")
+    assert stage.answers == [("good", {"form": "f0rm", "what": "snooze", "seconds": "7200"})] and complaints == []
     page.context.close()
