@@ -7,7 +7,7 @@ that it waits for nobody.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,9 +16,12 @@ from orchestrator.inventory.model import Inventory
 from orchestrator.records import database, history
 from orchestrator.records.journal import Journal
 from orchestrator.web.confirm import Confirms
-from orchestrator.web.pages import Row, Sources, Trouble, application
+from orchestrator.web.pages import Past, Row, Sources, Trouble, application
 from orchestrator.web.serving import Serving
 from orchestrator.web.trail import Trail
+
+CHANGES = 40
+"""Decisions that are looked through for the history."""
 
 
 def serving(
@@ -32,34 +35,39 @@ def serving(
 ) -> Serving:
     """The web server on `mm_listen`. Raises UsageError where that can't be had."""
 
-    def journeys(pair: str) -> list[Mapping[str, Any]]:
+    def told(pair: str) -> list[Past]:
         directory = inventory.pairs[pair].state_dir
         if not database.path_of(directory).exists():
             return []
         with Journal(directory) as journal:
-            found: list[Mapping[str, Any]] = [
-                {
-                    "journey": each.opening.journey, "by": each.opening.by, "reason": each.opening.reason,
-                    "began": each.began, "state": str(each.state),
-                }
-                for each in journal.operations(pair)
-            ]  # fmt: skip
-            return sorted([*found, *_drills(journal, pair)], key=lambda each: float(each["began"]))
+            return sorted([*_journeys(journal, pair), *_drills(journal, pair), *_changes(journal, pair)])
 
-    sources = Sources(rows, _wrong, explained, journeys, decides, trail, confirms)
+    sources = Sources(rows, _wrong, explained, told, decides, trail, confirms)
     address, public = str(inventory.listen), (urlsplit(inventory.url or "").netloc)
     return Serving(address, application(sources, metrics, loopback=_is_loopback(address), public=_named(public)))
 
 
-def _drills(journal: Journal, pair: str) -> list[Mapping[str, Any]]:
-    found = history.drills(journal, pair)
-    return [
-        {
-            "journey": "drill", "by": each.get("by", ""), "reason": each.get("reason", ""), "began": each["at"],
-            "state": each["state"],
-        }
-        for each in found
-    ]  # fmt: skip
+def _journeys(journal: Journal, pair: str) -> Iterator[Past]:
+    for each in journal.operations(pair):
+        yield _past(each.opening.journey, each.began, str(each.state), each.opening.by, each.opening.reason)
+
+
+def _drills(journal: Journal, pair: str) -> Iterator[Past]:
+    for each in history.drills(journal, pair):
+        yield _past("drill", float(each["at"]), str(each["state"]), each.get("by", ""), each.get("reason", ""))
+
+
+def _past(journey: str, at: float, state: str, by: str, reason: str) -> Past:
+    return Past(at, f"{journey} by {by}: {state}{f' ({reason})' if reason else ''}", journey, state)
+
+
+def _changes(journal: Journal, pair: str) -> Iterator[Past]:
+    """Of the newest decisions those that led to another state."""
+    for kept in journal.decisions(pair, newest=CHANGES):
+        told: Any = kept.decision if isinstance(kept.decision, dict) else {}
+        if told.get("was") != told.get("state"):
+            by = f" (by {told['by']})" if told.get("by") else ""
+            yield Past(kept.at, f"{told.get('was')} to {told.get('state')}: {told.get('why')}{by}")
 
 
 def _wrong(row: Row) -> list[Trouble]:

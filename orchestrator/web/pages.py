@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, abort, render_template, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -44,7 +44,8 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 """What a request to loopback may call this host: a page of somebody else's, led here by its own name, gets nothing."""
 LINE = (240, 40)
 """The width and height of the lag's line."""
-HISTORY = 12
+HISTORY = 20
+"""Lines of it."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,25 @@ class Trouble:
     remedy: str
 
 
+class Past(NamedTuple):
+    """A line of the history; `journey` and how it stands, where it is one. `at`: seconds since 1970."""
+
+    at: float
+    said: str
+    journey: str = ""
+    state: str = ""
+
+
 @dataclass(frozen=True)
 class Sources:
     """What the pages are made from. `wrong`: of a row; `explained`: the present decision of a pair, in sentences;
-    `journeys`: the newest last; `decides`: whether the daemon's workers all live.
+    `history`: the newest last; `decides`: whether the daemon's workers all live.
     """
 
     rows: Callable[[], Sequence[Row]]
     wrong: Callable[[Row], Sequence[Trouble]]
     explained: Callable[[str], Sequence[str]]
-    journeys: Callable[[str], Sequence[Mapping[str, Json]]]
+    history: Callable[[str], Sequence[Past]]
     decides: Callable[[], bool]
     trail: Trail
     confirms: Confirms
@@ -178,11 +188,11 @@ def _pair(row: Row, sources: Sources) -> dict[str, Json]:
     wrong = sorted(sources.wrong(row), key=lambda each: not each.page)
     level = 0 if not wrong else 2 if wrong[0].page else 1
     passives = [{**each, "lines": lines(sources.trail.of(name, each["host"]), *LINE)} for each in row["passives"]]
-    journeys = list(sources.journeys(name))[-HISTORY:][::-1]
-    drills = [each for each in journeys if each["journey"] == "drill"]
+    told = list(sources.history(name))[::-1]
+    drills = [each for each in told if each.journey == "drill"]
     return {
         **row, "level": level, "wrong": wrong, "passives": passives, "evidence": sources.explained(name),
-        "journeys": journeys, "drill": drills[0] if drills else None, "line": LINE,
+        "history": told[:HISTORY], "drill": drills[0] if drills else None, "line": LINE,
     }  # fmt: skip
 
 

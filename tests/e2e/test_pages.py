@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from orchestrator.replication.report import PairStatus, PassiveStatus
-from orchestrator.web.pages import Trouble
+from orchestrator.web.pages import Past, Trouble
 from orchestrator.web.serving import Serving
 from tests.support import browser, image
 from tests.unit.web.test_pages import Stage, row
@@ -40,11 +40,19 @@ def stage() -> Stage:
         ),
         Trouble(False, "A failover isn't ready: the clock of the witness is off.", "`mailmirror doctor org`."),
     ]
+    stage.loss = "3 messages, 2.0 s at the last contact, and whatever was accepted after it"
+    stage.evidence = [
+        "Epoch 7, the primary is active.",
+        "mail1.example.org (primary) is DOWN: nobody gets an answer from it.",
+        "mail2.example.org: its guard knows epoch 7, doesn't serve, is armed.",
+        "The lease is armed and both granters answer: it can be left to run out.",
+    ]
     passive = {**row()["passives"][0], "equal_as_of": stage.now - 3_000}
     stage.rows = [row(why="It is down, and no proof is there that it can't serve.", passives=[passive])]
-    stage.journeys = [
-        {"journey": "drill", "by": "ann", "reason": "each quarter", "began": stage.now - 400_000, "state": "done"},
-        {"journey": "switchover", "by": "ben", "reason": "disks", "began": stage.now - 90_000, "state": "done"},
+    stage.history = [
+        Past(stage.now - 400_000, "drill by ann: done (each quarter)", "drill", "done"),
+        Past(stage.now - 90_000, "switchover by ben: done (disks)", "switchover", "done"),
+        Past(stage.now - 40, "SUSPECT to DOWN: Two observers agree, one of them not the controller's."),
     ]
     for number in range(60):
         lag = 0.2 + (number % 7) * 0.1 + (8.0 if 30 < number < 36 else 0.0)
@@ -130,6 +138,7 @@ def test_a_question_fits_can_be_read_and_is_answered_by_keyboard(
         chromium, serving, "confirm/good", viewport=size, color_scheme=scheme, java_script_enabled=False
     )
     expect(page.get_by_role("heading", level=1)).to_have_text("Move the users of org to mail2?")
+    expect(page.get_by_text("3 messages")).to_be_visible()
     if os.environ.get("SCREENSHOTS") and (size is PHONE) and scheme == "dark":
         page.screenshot(path=image.CHECKOUT / "docs/confirm-phone.png", full_page=True)
     page.keyboard.press("Tab")

@@ -44,6 +44,7 @@ PACKAGES: tuple[str, ...] = (
     "bind9",
     "bind9-dnsutils",
     "bind9-utils",
+    "nginx",
     "prometheus",
     # the client, and whoever looks for a fault
     "curl",

@@ -209,6 +209,10 @@ class Site:
         """A new certificate for a mail host, with its key, as its servers have one."""
         return self._authority.signed([plan.SEATS[place].full_name, f"{plan.SERVICE}.{plan.DOMAIN}"])
 
+    def signed(self, name: str) -> str:
+        """A certificate for another name, with its key."""
+        return self._authority.signed([name])
+
     # ---- for outsiders -----------------------------------------------------------------------------------------------
 
     def describe(self) -> plan.Description:

@@ -11,26 +11,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.lab import plan, product
+from tests.lab.decided import become, lay, pair, shell
 from tests.lab.files import File
-from tests.lab.following import is_live
-from tests.lab.guarded import CONNECT, INVENTORY, NAMES, guarded_site, serves, status
+from tests.lab.guarded import CONNECT, NAMES, guarded_site, serves, status
 from tests.lab.site import Site
 from tests.lab.waiting import until
 from tests.support import require
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guards")]
-
-
-def lay(site: Site, **variables: Any) -> None:
-    """These variables in the inventory, and a daemon that has read it."""
-    described = yaml.safe_load(site.mirror.path(INVENTORY).read_text())
-    described["mailmirror"]["vars"] |= variables
-    site.mirror.lay({INVENTORY: yaml.safe_dump(described, sort_keys=False)})
-    site.mirror.systemctl("restart", product.UNIT)
-    until(lambda: is_live(site), within=30, what="it follows live")
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +39,6 @@ def site() -> Iterator[Site]:
         yield site
 
 
-def pair(site: Site) -> dict[str, Any]:
-    [told] = json.loads(site.mirror.run("mailmirror status --format json"))["pairs"]
-    return dict(told)
-
-
-def become(site: Site, state: str, within: float = 40.0) -> dict[str, Any]:
-    """Waits until the pair is in that state; what is told of it."""
-
-    def told() -> dict[str, Any] | None:
-        found = pair(site)
-        return found if found["state"] == state else None
-
-    try:
-        found = until(told, within=within, every=0.2)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{site.mirror.run('mailmirror status; mailmirror explain')}") from error
-    assert found is not None
-    return found
-
-
 def decisions(site: Site) -> list[dict[str, Any]]:
     return list(json.loads(site.mirror.run("mailmirror history --decisions --format json")))
 
@@ -76,10 +46,6 @@ def decisions(site: Site) -> list[dict[str, Any]]:
 def begun(site: Site) -> list[dict[str, Any]]:
     """The journeys so far, those of drills apart."""
     return [row for row in json.loads(shell(site, "history", "--format", "json")) if not row["part_of"]]
-
-
-def shell(site: Site, *words: str) -> str:
-    return site.mirror.run(["mailmirror", *words])
 
 
 @pytest.mark.issue("5.1 the daemon decides: a healthy guarded site becomes PROTECTED, or says why not")

@@ -29,6 +29,8 @@ def test_history_and_the_last_drill_come_from_the_journal(tmp_path: Path) -> Non
     with Journal(tmp_path, lambda: 1_796_000_000.0) as journal:
         name = journal.begin(Opening("org", "switchover", "primary", "mirror", 1, 2, "anna", "new disks", "", "0")).id
         journal.end(name, State.DONE, "every step is done")
+        journal.decided("org", {}, {"was": "SUSPECT", "state": "DOWN", "why": "Two observers agree.", "by": ""}, "0")
+        journal.decided("org", {}, {"was": "DOWN", "state": "DOWN", "why": "It is so still."}, "0")
     for at, state in ((1_796_100_000.0, "begun"), (1_796_100_060.0, "done")):
         with Journal(tmp_path, lambda: at) as journal:  # noqa: B023
             journal.event("org", "drill", {"id": "d1", "state": state, "by": "ben", "reason": "each quarter"})
@@ -43,5 +45,6 @@ def test_history_and_the_last_drill_come_from_the_journal(tmp_path: Path) -> Non
         found.close()
     assert page.index("drill by ben: done (each quarter)") < page.index("switchover by anna: done (new disks)")
     assert f"Last drill: {moment(1_796_100_000.0)}, done." in page, "when it was begun, and its last word"
-    assert page.count("<li>") == 3
+    assert "SUSPECT to DOWN: Two observers agree." in page and "It is so still." not in page
+    assert page.count("<li>") == 4
     assert "Somebody is needed now." in page and "The active place is down." in page, "what alerts would tell"

@@ -19,7 +19,7 @@ from orchestrator.errors import MailmirrorError, Refused, StillRunning, UsageErr
 from orchestrator.replication.report import Link, PairStatus, PassiveStatus
 from orchestrator.web import trail
 from orchestrator.web.confirm import Question
-from orchestrator.web.pages import ANSWERING, HEADERS, Sources, Trouble, application
+from orchestrator.web.pages import ANSWERING, HEADERS, Past, Sources, Trouble, application
 from orchestrator.web.serving import CONNECTIONS, Serving
 from orchestrator.web.trail import MOST, Trail, lines
 
@@ -46,7 +46,8 @@ class Stage:
         self.refuses: MailmirrorError | None = None
         self.answers: list[tuple[str, dict[str, str]]] = []
         self.said = ""
-        self.journeys = [{"journey": "drill", "by": "anna", "reason": EVIL, "began": 100.0, "state": "done"}]
+        self.loss, self.evidence = f"3 messages {EVIL}", ["mail1 is DOWN", EVIL]
+        self.history = [Past(100.0, f"drill by anna: done ({EVIL})", "drill", "done")]
 
     def serving(self, loopback: bool = True) -> Serving:
         def metrics(environ: Any, start: Any) -> list[bytes]:
@@ -54,7 +55,7 @@ class Stage:
             return [b"metrics\n"]
 
         sources = Sources(
-            lambda: self.rows, lambda _: self.wrong, lambda _: ["mail1 is DOWN", EVIL], lambda _: self.journeys,
+            lambda: self.rows, lambda _: self.wrong, lambda _: ["mail1 is DOWN", EVIL], lambda _: self.history,
             lambda: self.alive, self.trail, self, lambda: self.now,
         )  # fmt: skip
         return Serving("127.0.0.1:0", application(sources, metrics, loopback=loopback, public="status.example.org"))
@@ -64,9 +65,7 @@ class Stage:
     def look(self, link: str) -> Question:
         if link != "good":
             raise self.trouble
-        return Question(
-            row(), "mail2", not self.answers, f"3 messages {EVIL}", ["mail1 is DOWN", EVIL], "f0rm", self.said
-        )
+        return Question(row(), "mail2", not self.answers, self.loss, self.evidence, "f0rm", self.said)
 
     def answer(self, link: str, said: Mapping[str, str]) -> None:
         if self.refuses is not None:
