@@ -1,4 +1,5 @@
-"""A pair's readiness, looked at every minute, for metrics, `status --format json` and whoever decides on a failover.
+"""A pair's readiness, looked at every minute and sooner while it isn't ready, for metrics, `status --format json` and
+whoever decides on a failover.
 
 It has a thread of its own and nobody waits for it, not even at the end: what a look waits for has its own deadline, and
 the thread ends with the process.
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 FIRST = 15.0
 """Seconds after the start: by then replication is connected and a first letter is on its way."""
 EVERY = 60.0
+SOON = 20.0
+"""Seconds after a look that found it not ready: who mends something waits to see it, and a failover waits for it."""
 LOOKS = 180.0
 """Seconds for one look, in which every host has one end for all of its answers: more is a look that hangs."""
 
@@ -73,6 +76,8 @@ class Readying:
                 log.exception("The readiness of %s can't be looked at", self._pair.name)
                 continue
             self._tell(fresh)
+            if not ready(fresh.checks).ready:
+                wait = min(SOON, self._every)
 
     def _tell(self, fresh: Readied) -> None:
         """Keep it, and log what is new about it."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from tests.lab import product
+from tests.lab import plan, product
+from tests.lab.files import File
 from tests.lab.following import is_live
 from tests.lab.guarded import INVENTORY
 from tests.lab.site import Site
@@ -24,6 +25,18 @@ def lay(site: Site, **variables: Any) -> None:
     site.mirror.lay({INVENTORY: yaml.safe_dump(described, sort_keys=False)})
     site.mirror.systemctl("restart", product.UNIT)
     until(lambda: is_live(site), within=30, what="it follows live")
+
+
+def decide(site: Site, **variables: Any) -> None:
+    """With all that a failover's readiness asks for, and these variables."""
+    canary = site.users[-1]
+    site.mirror.lay({"/etc/mailmirror/canary": File(canary.password, 0o600)})
+    lay(
+        site,
+        mm_canary={"address": canary.address, "password": {"file": "/etc/mailmirror/canary"}, "every": "5s"},
+        mm_references=[f"{plan.SEATS['nameserver'].address}:53", f"{plan.SEATS['client'].address}:9"],
+        **variables,
+    )
 
 
 def pair(site: Site) -> dict[str, Any]:

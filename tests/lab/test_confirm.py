@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import ViewportSize, expect
 
 from tests.lab import plan, product
-from tests.lab.decided import become, lay, pair, shell
+from tests.lab.decided import become, decide, pair, shell
 from tests.lab.files import File
 from tests.lab.guarded import CONNECT, guarded_site, serves, status
 from tests.lab.host import Host
@@ -43,7 +43,7 @@ def site() -> Iterator[Site]:
         )
         site.mirror.run("printf 'ann:%s\\n' $(openssl passwd -apr1 s3cret) > /etc/nginx/mailmirror.htpasswd")
         site.mirror.systemctl("start", "nginx.service")
-        lay(
+        decide(
             site, mm_mode="confirm", mm_url=f"https://{NAME}",
             mm_alerts=[{"name": "pager", "exec": {"command": ["/usr/local/bin/keep-alerts"]}}],
         )  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_failover_waits_for_a_word_and_a_phone_says_it(site: Site) -> None:
         page.get_by_role("button", name="Fail over now").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Answered.")
         until(lambda: by_address(site), within=40, every=0.2, what="the mirror serves")
-        expect(page.get_by_text("ALONE")).to_be_visible(timeout=30_000)  # it draws itself anew
+        expect(page.get_by_text("ALONE", exact=True)).to_be_visible(timeout=30_000)  # it draws itself anew
         page.goto(link)
         expect(page.get_by_role("heading", level=1)).to_have_text("Answered.")
         assert page.get_by_role("button").count() == 0, "good once"

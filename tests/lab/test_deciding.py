@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab import plan, product
-from tests.lab.decided import become, lay, pair, shell
-from tests.lab.files import File
+from tests.lab.decided import become, decide, lay, pair, shell
 from tests.lab.guarded import CONNECT, NAMES, guarded_site, serves, status
 from tests.lab.site import Site
 from tests.lab.waiting import until
@@ -28,14 +27,7 @@ def site() -> Iterator[Site]:
     """A pair with guards, a witness and a canary; the daemon on the mirror decides, and only tells."""
     require.hosts()
     with guarded_site() as site:
-        canary = site.users[-1]
-        site.mirror.lay({"/etc/mailmirror/canary": File(canary.password, 0o600)})
-        lay(
-            site,
-            mm_mode="observe",
-            mm_canary={"address": canary.address, "password": {"file": "/etc/mailmirror/canary"}, "every": "5s"},
-            mm_references=[f"{plan.SEATS['nameserver'].address}:53", f"{plan.SEATS['client'].address}:9"],
-        )
+        decide(site, mm_mode="observe")
         yield site
 
 
