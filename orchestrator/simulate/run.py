@@ -163,9 +163,15 @@ class Run:
         self._until(mended + PATIENCE, self._over)
         if not self._over():
             raise Broken("G6: the operation hasn't ended, and isn't stuck")
+        off = [place for place, host in self.site.hosts.items() if not host.up]
         for place in self.site.hosts:
             self.site.boots(place)  # a fence device may have switched it off after all else was mended
         self._until(max(clock.now, *self.site.off_until.values(), 0.0) + AFTER, lambda: False)
+        if off and self._state() == State.STUCK:
+            self.say(f"an operator resumes what waited for the {' and the '.join(off)}")
+            self.asks = self.rival_asks = 0
+            self._until(clock.now + PATIENCE, self._over)
+            self._until(clock.now + AFTER, lambda: False)
 
     def _until(self, until: float, over: Callable[[], bool]) -> None:
         self.site.clockwork.run(until, over)
