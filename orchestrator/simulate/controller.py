@@ -38,6 +38,8 @@ from orchestrator.traffic.vip import Vip
 LOOKS = {"look", "list", "laid", "read"}
 READS = {"store.look", "store.cuts", "store.differences", "store.cut_rows", "store.read_aside", "copy.offer"}
 WALL = 1_764_000_000.0
+SILENT = 60.0
+"""Seconds after which a peer that hasn't answered counts as dead, whatever it was given: heartbeats find it (G6)."""
 
 
 class Kept(Journal):
@@ -168,7 +170,7 @@ class Life:
             self.site.network.stream(self.at, place, lambda: self._served(place, verb, head, blob, answers))
 
         assert self.process is not None
-        self.process.wait(max(0.1, within), begun)
+        self.process.wait(min(max(0.1, within), SILENT), begun)
         if not told:
             self.blind = True
             raise LinkLost(f"the {place} didn't answer to {verb} within {within:.1f} s")

@@ -163,15 +163,25 @@ class Run:
         self._until(mended + PATIENCE, self._over)
         if not self._over():
             raise Broken("G6: the operation hasn't ended, and isn't stuck")
-        off = [place for place, host in self.site.hosts.items() if not host.up]
         for place in self.site.hosts:
             self.site.boots(place)  # a fence device may have switched it off after all else was mended
         self._until(max(clock.now, *self.site.off_until.values(), 0.0) + AFTER, lambda: False)
-        if off and self._state() == State.STUCK:
-            self.say(f"an operator resumes what waited for the {' and the '.join(off)}")
-            self.asks = self.rival_asks = 0
+        if self._state() == State.STUCK:
+            self._insisted()
+
+    def _insisted(self) -> None:
+        """What was stuck is resumed again: whatever it waited for is there now. Where another controller was at the same
+        pair, what that one did can't be undone by this one: then it is aborted, and somebody has to serve.
+        """
+        clock = self.site.clockwork
+        self.asks = self.rival_asks = 0
+        self._until(clock.now + PATIENCE, self._over)
+        if self._state() == State.STUCK and self.site.rivals and self.part != "rejoin":
+            self.ordered("abort")
             self._until(clock.now + PATIENCE, self._over)
-            self._until(clock.now + AFTER, lambda: False)
+            if not self.site.serving:
+                raise Broken("G6: it is aborted because another controller was here, and nobody serves")
+        self._until(clock.now + AFTER, lambda: False)
 
     def _until(self, until: float, over: Callable[[], bool]) -> None:
         self.site.clockwork.run(until, over)

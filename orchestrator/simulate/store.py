@@ -117,12 +117,14 @@ class Store:
         """From the other place; durable only when `sync` is called. What its owner deleted goes into quarantine.
 
         Raises Broken where it would take away what users were given here: that isn't the other place's to judge. One
-        that `adopts` may: what only it had was brought home before.
+        that `adopts` may: what only it had was brought home before. So may any for a letter that the other place has
+        under another UID, as after a rejoin that was aborted when it had brought all home.
         """
         letters: Mapping[int, Message] = offer["letters"]
+        there = {message.letter for message in letters.values()}
         for uid in [uid for uid in self.letters if uid not in letters]:
             if deletes:
-                self._quarantine(uid, adopts)
+                self._quarantine(uid, adopts or self.letters[uid].letter in there)
         for uid, message in letters.items():
             known = self.known.get(uid)
             if known is not None and known.changed == message.ctime and self.letters[uid] == message:
@@ -139,11 +141,11 @@ class Store:
             self.coming = offer["complete"]
         self.next_uid = max(self.next_uid, (offer["next"] // RAISED + 2) * RAISED)
 
-    def _quarantine(self, uid: int, adopts: bool) -> None:
+    def _quarantine(self, uid: int, may: bool) -> None:
         message = self.letters.pop(uid)
         self.known.pop(uid, None)
         self.unsynced.discard(uid)
-        if message.letter in self.laws.acknowledged and not adopts:
+        if message.letter in self.laws.acknowledged and not may:
             raise Broken(f"G5: replication takes {message.letter} away from the {self.marker.place}")
         self.kept[message.base] = message
         self.laws.goes(message.letter)

@@ -81,8 +81,13 @@ class Tombstone(Guarded):
         self.order(self.voyage.active, "resume", epoch=self.voyage.leaves)
 
     def _judged(self, told: Head) -> Found:
-        if told["tombstone"] >= self.voyage.leads or told["epoch"] >= self.voyage.leads:
+        if told["tombstone"] >= self.voyage.leads:
             return Found(DONE, f"the {self.voyage.active}'s guard gave epoch {self.voyage.leaves} up, durably")
+        if told["epoch"] >= self.voyage.leads:
+            # It gave nothing up, and may have taken letters after the last pass: its store mustn't become a copy.
+            return Found(
+                NOT_DONE, f"another controller began epoch {told['epoch']}: the {self.voyage.active} knows of it"
+            )
         return Found(NOT_DONE, f"the {self.voyage.active}'s guard still holds epoch {told['epoch']}")
 
 

@@ -27,6 +27,11 @@ def looked(voyage: Voyage[World]) -> list[dict[str, Any]]:
     pairs = zip(world.mailstores(voyage.passive), world.mailstores(voyage.active), strict=True)
     for returned, active in pairs:
         marker = world.ask(voyage.passive, "store.look", {"store": returned.path}, stores.BEYOND).head["marker"]
+        if marker is None:
+            raise Refused(
+                f"{returned.link.name}: {returned.path} has no store marker.",
+                remedy="Mount its file system there, then `mailmirror op resume`.",
+            )
         if marker["epoch"] >= voyage.leads:  # turned by an earlier rejoin, which had recorded and delivered before
             nothing = homecoming.Found((), 0, frozenset(), {})
             found.append({"root": returned.path, "cut": None, "found": nothing.packed()})
