@@ -170,7 +170,7 @@ class Run:
             self._insisted()
 
     def _insisted(self) -> None:
-        """What was stuck is resumed again: whatever it waited for is there now. Where another controller was at the same
+        """What was stuck is resumed again: whatever it waited for is there now. Where another controller was at the
         pair, what that one did can't be undone by this one: then it is aborted, and somebody has to serve.
         """
         clock = self.site.clockwork
