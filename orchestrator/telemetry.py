@@ -25,6 +25,7 @@ PAIR = ("pair",)
 HOST = ("pair", "host")  # host: by its name in the inventory; a passive place, where nothing else is said
 
 PLACE = ("pair", "place")  # place: primary, mirror
+JOURNEY = ("pair", "journey")
 LOOK = ("pair", "observer", "place", "service")  # observer: controller, mirror, witness; service: as in mm_probe
 
 METRICS: dict[str, Metric] = {
@@ -161,6 +162,36 @@ METRICS: dict[str, Metric] = {
             "When the journey began that hasn't ended; nothing where none is on.",
             ("pair", "journey", "state"),
         ),
+        # journey: as playbooks name it; state: done, rolled_back, aborted
+        Metric("mailmirror_journeys_total", "counter", "Journeys that have ended.", ("pair", "journey", "state")),
+        Metric("mailmirror_journey_done_timestamp_seconds", "gauge", "When the last one that was done ended.", JOURNEY),
+        Metric("mailmirror_journey_duration_seconds", "gauge", "How long the last one that was done took.", JOURNEY),
+        # step: as playbooks name it
+        Metric(
+            "mailmirror_journey_step_duration_seconds",
+            "gauge",
+            "How long each step of the last one that was done took, from its intention until it was proven.",
+            ("pair", "journey", "step"),
+        ),
+        Metric(
+            "mailmirror_journey_users_away_seconds",
+            "gauge",
+            "For how long users weren't served in the last one that was done; in a failover since the first suspicion.",
+            JOURNEY,
+        ),
+        Metric(
+            "mailmirror_journey_lag_seconds",
+            "gauge",
+            "What the promoted place lacked at the last contact in the last failover.",
+            JOURNEY,
+        ),
+        Metric(
+            "mailmirror_journey_messages_at_risk",
+            "gauge",
+            "Changes that the promoted place lacked at the last contact in the last failover.",
+            JOURNEY,
+        ),
+        Metric("mailmirror_drill_timestamp_seconds", "gauge", "When the last drill ended that was done.", PAIR),
         # kind: missed, failed, still_running
         Metric(
             "mailmirror_timer_trouble_total",

@@ -35,6 +35,7 @@ from orchestrator.daemon.travelling import Travelling
 from orchestrator.daemon.watching import active_host, watched
 from orchestrator.daemon.windows import Windows
 from orchestrator.errors import MailmirrorError
+from orchestrator.failover.travelled import Travelled, travelled
 from orchestrator.health.report import PairHealth
 from orchestrator.health.watch import Watch
 from orchestrator.inventory.model import MIRROR, PRIMARY, Inventory, Pair
@@ -210,7 +211,7 @@ class Daemon:
                 shown.written = time.monotonic()
 
     def _serving(self) -> Serving:
-        metrics = exposition(self._told, self._healths, self._readied, self._decisions.standings)
+        metrics = exposition(self._told, self._healths, self._readied, self._decisions.standings, self._journeys)
 
         def rows() -> list[dict[str, Any]]:
             return [self._status(name) for name in self._followers]
@@ -289,6 +290,15 @@ class Daemon:
 
     def _readied(self) -> list[Readied]:
         return [readying.last for readying in self._readying.values()]
+
+    def _journeys(self) -> list[Travelled]:
+        found = []
+        for name in self._followers:
+            try:
+                found.append(travelled(self._inventory.state_dir, name))
+            except MailmirrorError as error:  # the other metrics are wanted all the more
+                log.warning("Its journeys can't be told: %s pair=%s", error, name)
+        return found
 
     def _status(self, pair: str) -> dict[str, Any]:
         return asdict(self._followers[pair].status()) | self.health(pair)

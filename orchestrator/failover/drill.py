@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from orchestrator.errors import MailmirrorError
 from orchestrator.failover import journeys, playbook
 from orchestrator.failover.journeys import Means
+from orchestrator.failover.travelled import away
 from orchestrator.records.journal import Journal
-from orchestrator.records.marks import Phase
 
 NAME = "drill"
 BEGUN, PARTLY, DONE = "begun", "partly done", "done"
@@ -100,7 +100,7 @@ def carried_out(pair: str, directory: Path, go: Go, *, by: str, reason: str) -> 
                 keep("not begun")
                 raise
             break
-        parts.append(Part(journey, ended["operation"], ended["state"], ended["why"], away(directory, ended)))
+        parts.append(Part(journey, ended["operation"], ended["state"], ended["why"], _away(directory, ended)))
         if ended["state"] != DONE:
             why = f"the {journey} is {ended['state']}: {ended['why']}"
             break
@@ -113,10 +113,7 @@ def carried_out(pair: str, directory: Path, go: Go, *, by: str, reason: str) -> 
     }  # fmt: skip
 
 
-def away(directory: Path, ended: Mapping[str, Any]) -> float | None:
+def _away(directory: Path, ended: Mapping[str, Any]) -> float | None:
     """See `Part.away`, by the journal's marks."""
     with Journal(directory) as journal:
-        marks = journal.marks(str(ended["operation"]))
-    since = [mark.at for mark in marks if (mark.verb, mark.phase) == ("drain", Phase.ACTING)]
-    until = [mark.at for mark in marks if (mark.verb, mark.phase) == ("verify_outside", Phase.VERIFIED)]
-    return round(until[0] - since[0], 3) if since and until else None
+        return away(journal.marks(str(ended["operation"])))

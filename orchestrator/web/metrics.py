@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from orchestrator import __version__
+from orchestrator.failover.travelled import Travelled
 from orchestrator.health.report import PairHealth
 from orchestrator.readiness.checks import Readied
 from orchestrator.replication.lateness import is_late
@@ -27,6 +28,7 @@ from orchestrator.telemetry import METRICS
 from orchestrator.web import decides
 from orchestrator.web.decides import Standing
 from orchestrator.web.vitals import of_health, of_readiness
+from orchestrator.web.voyages import of_journeys
 
 Told = tuple[list[PairStatus], Mapping[str, int], Mapping[str, int]]
 """How the pairs stand; link losses by pair; the timer's trouble by kind."""
@@ -41,10 +43,11 @@ def exposition(
     healths: Callable[[], Sequence[PairHealth]] = tuple,
     readied: Callable[[], Sequence[Readied]] = tuple,
     decided: Callable[[], Sequence[Standing]] = tuple,
+    travelled: Callable[[], Sequence[Travelled]] = tuple,
 ) -> Callable[..., Any]:
     """`/metrics` as a WSGI application."""
     registry = CollectorRegistry()
-    registry.register(Statuses(told, healths, readied, decided))
+    registry.register(Statuses(told, healths, readied, decided, travelled))
     application: Callable[..., Any] = make_wsgi_app(registry)
     return application
 
@@ -58,8 +61,10 @@ class Statuses(Collector):
         healths: Callable[[], Sequence[PairHealth]],
         readied: Callable[[], Sequence[Readied]],
         decided: Callable[[], Sequence[Standing]] = tuple,
+        travelled: Callable[[], Sequence[Travelled]] = tuple,
     ) -> None:
         self._told, self._healths, self._readied, self._decided = told, healths, readied, decided
+        self._travelled = travelled
 
     def describe(self) -> Iterable[Metric]:
         """No samples at registration: the daemon may still be starting."""
@@ -72,7 +77,7 @@ class Statuses(Collector):
             families[name] = family(name, metric.meaning, labels=metric.labels)
         found = (
             samples(*self._told()), of_health(self._healths()), of_readiness(self._readied()),
-            decides.samples(self._decided()),
+            decides.samples(self._decided()), of_journeys(self._travelled()),
         )  # fmt: skip
         for name, labels, value in chain.from_iterable(found):
             families[name].add_metric(labels, value)

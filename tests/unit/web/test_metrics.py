@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.errors import UsageError
 from orchestrator.failover.states import State
+from orchestrator.failover.travelled import Last, Travelled
 from orchestrator.health.report import Glance, Letter, ObserverHealth, PairHealth, PlaceHealth, Vitals
 from orchestrator.readiness.checks import On, Readied, checks
 from orchestrator.readiness.facts import Device
@@ -20,6 +21,7 @@ from orchestrator.web.decides import Standing
 from orchestrator.web.metrics import Told, exposition, samples
 from orchestrator.web.serving import Serving
 from orchestrator.web.vitals import of_health, of_readiness
+from orchestrator.web.voyages import of_journeys
 from tests.unit.readiness.site import AWAY, WIT, at, well
 
 SECRET = "someone@example.org"
@@ -164,8 +166,34 @@ def test_every_check_each_fence_device_and_the_journey_that_is_on_are_in_the_met
     assert made["mailmirror_operation_began_timestamp_seconds", ("org", "switchover", "stuck")] == 95.0
 
 
+TRAVELLED = [
+    Travelled(
+        "org", {("switchover", "done"): 2, ("failover", "rolled back"): 1},
+        [Last("failover", 10.0, 25.0, {"fence": 4.5}, 12.5, 2.0, 3), Last("rejoin", 30.0, 31.0, {})], 99.0,
+    ),
+    Travelled("net"),
+]  # fmt: skip
+
+
+@pytest.mark.issue("6.3 metrics of journeys: step durations, RTO and RPO actuals, messages at risk, the last drill")
+def test_what_journeys_came_to_is_in_the_metrics_and_what_isnt_known_is_left_out() -> None:
+    made = {(name.removeprefix("mailmirror_"), labels): value for name, labels, value in of_journeys(TRAVELLED)}
+    last = ("org", "failover")
+    assert made.pop(("journeys_total", ("org", "failover", "rolled_back"))) == 1
+    assert made.pop(("journeys_total", ("org", "switchover", "done"))) == 2
+    assert made.pop(("journey_duration_seconds", last)) == 15.0
+    assert made.pop(("journey_done_timestamp_seconds", last)) == 25.0
+    assert made.pop(("journey_step_duration_seconds", (*last, "fence"))) == 4.5
+    assert made.pop(("journey_users_away_seconds", last)) == 12.5
+    assert (made.pop(("journey_lag_seconds", last)), made.pop(("journey_messages_at_risk", last))) == (2.0, 3)
+    assert made.pop(("drill_timestamp_seconds", ("org",))) == 99.0
+    rejoin = {"journey_done_timestamp_seconds", "journey_duration_seconds"}
+    assert {name for name, labels in made if labels == ("org", "rejoin")} == rejoin and len(made) == 2
+
+
 def test_every_sample_is_of_a_listed_metric_with_its_labels_and_every_metric_has_one() -> None:
     made = [*samples(*stand()), *of_health(healths()), *of_readiness([readied()]), *decides.samples(STANDINGS)]
+    made += of_journeys(TRAVELLED)
     assert {name for name, _, _ in made} == METRICS.keys()
     assert all(len(labels) == len(METRICS[name].labels) for name, labels, _ in made)
 
