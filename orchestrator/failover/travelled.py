@@ -67,14 +67,21 @@ def _last(journal: Journal, operation: Operation) -> Last:
     marks, pair = journal.marks(operation.id), operation.opening.pair
     lag = messages = since = None
     if operation.opening.journey == "failover":
-        decided = journal.decisions(pair, operation.id, newest=1)
-        loss: Any = decided[0].decision.get("loss") if decided and isinstance(decided[0].decision, dict) else None
-        lag, messages = (loss.get("seconds"), loss.get("messages")) if isinstance(loss, dict) else (None, None)
+        lag, messages = _lacked(journal.decisions(pair, operation.id))
         since = outage(journal.decisions(pair, newest=LOOKED), operation.began)
     return Last(
         operation.opening.journey, operation.began, operation.ended or operation.began, steps(marks),
         away(marks, since), lag, messages,
     )  # fmt: skip
+
+
+def _lacked(decisions: Sequence[Decision]) -> tuple[float | None, int | None]:
+    """Seconds and messages, as the decision said that began it; later ones of the same operation say how it stands."""
+    for kept in decisions:
+        loss: Any = kept.decision.get("loss") if isinstance(kept.decision, dict) else None
+        if isinstance(loss, dict):
+            return loss.get("seconds"), loss.get("messages")
+    return None, None
 
 
 def steps(marks: Sequence[Mark]) -> dict[str, float]:

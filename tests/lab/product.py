@@ -49,6 +49,8 @@ RestartSec=1s
 # Debian's own unit starts it with this file; not by itself, since it costs an idle site more than all other services.
 _PROMETHEUS = f"""global:
   scrape_interval: 1s
+  evaluation_interval: 1s
+rule_files: [{_HOME}/deploy/prometheus/recording.yml, {_HOME}/deploy/prometheus/alerts.yml]
 scrape_configs:
   - job_name: mailmirror
     static_configs:

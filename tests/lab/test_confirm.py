@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ViewportSize, expect
 
-from tests.lab import plan, product
+from tests.lab import plan, product, scraped
 from tests.lab.decided import become, decide, pair, shell
 from tests.lab.files import File
 from tests.lab.guarded import CONNECT, guarded_site, serves, status
@@ -24,6 +26,9 @@ from tests.support import browser, image, require
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("confirm")]
 NAME = f"mailmirror.{plan.DOMAIN}"
 ALERTS = "/var/lib/alerts"
+STATE = f'mailmirror_state{{{{pair="{product.PAIR}",state="{{}}"}}}}'
+DOWN = "MailmirrorActiveDown"
+PICTURED = ("State", "Lag, and mm_rpo", "Probes, by observer", "Verdict", "Failover ready", "How long a look takes")
 KEEPS = f"#!/bin/sh\ncat >> {ALERTS} && echo >> {ALERTS}\n"
 PHONE: ViewportSize = {"width": 360, "height": 740}
 
@@ -108,10 +113,35 @@ def test_the_proxy_asks_for_a_password_but_for_a_link(site: Site) -> None:
     assert code(site, "/", *ann, "--header", "Host: elsewhere.example") == "421", "its name and no other"
 
 
+def told_of(site: Site, since: float) -> None:
+    """What Prometheus has of the failover."""
+    pair, mirror = f'pair="{product.PAIR}"', site.mirror
+    failover = f'{{{pair},journey="failover"}}'
+    until(lambda: scraped.value(mirror, f"mailmirror_journey_users_away_seconds{failover}"), within=30, what="the RTO")
+    away = scraped.value(mirror, f"mailmirror_journey_users_away_seconds{failover}")
+    assert away is not None and 10 < away < time.time() - since, "from the first suspicion until it was proven"
+    assert scraped.value(mirror, f'mailmirror_journeys_total{{{pair},journey="failover",state="done"}}') == 1
+    steps = scraped.ask(mirror, "query", query=f"mailmirror_journey_step_duration_seconds{failover}")["result"]
+    assert {"fence", "advance", "serve", "verify_outside"} <= {each["metric"]["step"] for each in steps}
+    assert scraped.value(mirror, f"mailmirror_journey_lag_seconds{failover}") is not None
+    assert scraped.value(mirror, STATE.format("ALONE")) == 1
+    for state in ("PROTECTED", "SUSPECT", "DOWN", "MOVING", "ALONE"):
+        was = scraped.value(mirror, f"max_over_time({STATE.format(state)}[5m])")
+        assert was == 1 or state == "MOVING", f"{state} was seen"
+    if os.environ.get("SCREENSHOTS"):
+        drawn = scraped.picture(mirror, PICTURED, since, time.time())
+        (image.CHECKOUT / "docs/dashboard.svg").write_text(drawn)
+
+
+@pytest.mark.issue("6.3 the lab's Prometheus scrapes the daemon through a failover: alerts fire and clear")
 @pytest.mark.issue("6.4 the whole confirm flow in Chromium against a lab failover")
 def test_a_failover_waits_for_a_word_and_a_phone_says_it(site: Site) -> None:
     shell(site, "verify")
     become(site, "PROTECTED", within=100)
+    scraped.start(site.mirror)
+    until(lambda: scraped.value(site.mirror, STATE.format("PROTECTED")) == 1, within=30, what="it is scraped")
+    assert scraped.firing(site.mirror) == set()
+    since = time.time() - 5
     site.primary.power_cut()
     become(site, "DOWN", within=40)
     until(lambda: asked(site), within=40, what="an alert that asks")
@@ -130,6 +160,7 @@ def test_a_failover_waits_for_a_word_and_a_phone_says_it(site: Site) -> None:
         page.get_by_role("button", name="Fail over now").click()
         expect(page.get_by_role("alert")).to_contain_text("That isn't the name of the pair")
         assert status(site.mirror)["role"] == "passive" and pair(site)["state"] == "DOWN"
+        until(lambda: DOWN in scraped.firing(site.mirror), within=60, what="Prometheus' own alert fires")
         page.get_by_label("Type").fill(product.PAIR)
         page.get_by_role("button", name="Fail over now").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Answered.")
@@ -138,6 +169,8 @@ def test_a_failover_waits_for_a_word_and_a_phone_says_it(site: Site) -> None:
         page.goto(link)
         expect(page.get_by_role("heading", level=1)).to_have_text("Answered.")
         assert page.get_by_role("button").count() == 0, "good once"
+    until(lambda: DOWN not in scraped.firing(site.mirror), within=30, what="and is over")
+    told_of(site, since)
     [operation] = json.loads(shell(site, "history", "--format", "json"))
     assert (operation["journey"], operation["by"], operation["state"]) == (
         "failover", "a link sent to pager", "done"

@@ -30,6 +30,13 @@ class Past:
             told = {"was": was, "state": state, **more}
             self.number = journal.decided("org", {}, told, "0")  # type: ignore[arg-type]
 
+    def about(self, was: str, state: str) -> None:
+        """A decision on how the last journey stands."""
+        with Journal(self.directory, self.clock) as journal:
+            last = journal.last("org")
+            assert last is not None
+            journal.decided("org", {}, {"was": was, "state": state, "loss": None}, "0", last.id)
+
     def journey(self, name: str, state: State, *steps: tuple[str, float]) -> None:
         """Each step takes so many seconds, and a second passes between two."""
         with Journal(self.directory, self.clock) as journal:
@@ -62,7 +69,7 @@ def test_a_failover_is_told_from_the_first_suspicion_with_what_it_could_lose(pas
     past.clock.now = 2006.0
     past.decided("DOWN", "MOVING", loss={"seconds": 2.0, "messages": 3})
     past.journey("failover", State.DONE, ("fence", 4.0), ("serve", 1.5), ("verify_outside", 0.5))
-    past.decided("MOVING", "ALONE")
+    past.about("MOVING", "ALONE")
     steps = {"fence": 4.0, "serve": 1.5, "verify_outside": 0.5}
     assert travelled(past.directory, "org") == Travelled(
         "org", {("failover", "done"): 1}, (Last("failover", 2006.0, 2015.0, steps, 15.0, 2.0, 3),)
