@@ -57,9 +57,9 @@ def picture(host: Host, titles: Sequence[str], since: float, until: float) -> st
     for number, title in enumerate(titles):
         left, top = 10 + (number % 2) * (WIDTH + 20), 10 + number // 2 * (TALL + 30)
         series = list(_series(host, panels[title], since, until))
-        drawn.append(
-            f'<g transform="translate({left:.0f},{top:.0f})">{"".join(_panel(title, series, since, until))}</g>'
-        )
+        draw = _panel if panels[title]["type"] == "timeseries" else _bands
+        shapes = "".join(draw(title, series, since, until))
+        drawn.append(f'<g transform="translate({left:.0f},{top:.0f})">{shapes}</g>')
     high = 20 + (len(titles) + 1) // 2 * (TALL + 30)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH + 40:.0f} {high:.0f}" '
@@ -68,9 +68,7 @@ def picture(host: Host, titles: Sequence[str], since: float, until: float) -> st
     )  # fmt: skip
 
 
-def _series(
-    host: Host, panel: Mapping[str, Any], since: float, until: float
-) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+def _series(host: Host, panel: Mapping[str, Any], since: float, until: float) -> Iterator[Series]:
     for target in panel["targets"]:
         query = target["expr"].replace("$pair", ".*")
         told = ask(host, "query_range", query=query, start=f"{since:.3f}", end=f"{until:.3f}", step="1")
@@ -80,6 +78,21 @@ def _series(
                 legend = legend.replace("{{" + label + "}}", said)
             points = [(float(at), float(said)) for at, said in each["values"]]
             yield legend, [(at, said) for at, said in points if math.isfinite(said)]
+
+
+def _bands(title: str, series: Sequence[Series], since: float, until: float) -> Iterator[str]:
+    """A row for each series: where it is 1, a band."""
+    yield f'<rect width="{WIDTH}" height="{TALL}" fill="none" stroke="#d0d0d0"/>'
+    yield f'<text x="6" y="14" font-weight="bold">{escape(title)}</text>'
+    left, row = 170.0, (TALL - 30) / max(len(series), 1)
+    for number, (legend, points) in enumerate(series):
+        top, ink = 24 + number * row, INKS[number % len(INKS)]
+        yield f'<text x="6" y="{top + row / 2 + 3:.1f}" fill="{ink}" font-size="8">{escape(legend)}</text>'
+        wide = (WIDTH - left - 10) / (until - since)
+        for at, said in points:
+            if said == 1:
+                x = left + (at - since) * wide
+                yield f'<rect x="{x:.1f}" y="{top:.1f}" width="{wide:.2f}" height="{row * 0.7:.1f}" fill="{ink}"/>'
 
 
 def _panel(title: str, series: Sequence[Series], since: float, until: float) -> Iterator[str]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from tests.lab.guide import Guide
 from tests.lab.moving import INVENTORY, lands_on, lay, move, serve
 from tests.lab.site import Site
 from tests.lab.waiting import until
 from tests.support import require
-from tests.support.image import CHECKOUT
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab")]
 
-GUIDE = (CHECKOUT / "docs/vip.md").read_text(encoding="utf-8")
 LAB = {
     "192.0.2.10": "10.20.0.11",  # today's, of the primary
     "192.0.2.11": "10.20.0.31",
@@ -28,14 +26,8 @@ LAB = {
     "2001:db8::11": "fd00:10:20::31",
 }
 """The guide's addresses, and the lab's."""
+GUIDE = Guide("docs/vip.md", LAB)
 TODAY = (LAB["192.0.2.10"], LAB["2001:db8::10"])
-
-
-def block(where: str) -> list[str]:
-    """The guide's commands that begin with a comment such as `# on mail1`, with the lab's addresses."""
-    known = re.compile("|".join(re.escape(each) for each in sorted(LAB, key=len, reverse=True)))
-    found = re.findall(rf"^```sh\n# {where}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    return [known.sub(lambda match: LAB[match[0]], each) for each in found]
 
 
 @contextmanager
@@ -82,8 +74,8 @@ def site() -> Iterator[Site]:
 def test_the_guide_turns_a_servers_address_into_one_that_moves_and_back(site: Site) -> None:
     primary, mirror = site.primary, site.mirror
     before = mirror.run(f"cat {INVENTORY}")
-    fixed, source = block("on mail1")
-    pins, see = block("on the controller")
+    fixed, source = GUIDE.blocks("on mail1")
+    pins, see = GUIDE.blocks("on the controller")
     with always_reached(site, "mail1"):
         primary.run(f"set -e\n{fixed}")
         primary.run(f"set -e\n{source}")
@@ -103,7 +95,7 @@ def test_the_guide_turns_a_servers_address_into_one_that_moves_and_back(site: Si
     assert move(site, ("primary", 3, "released")) == ["['mail1.example.test']"]
 
     mirror.lay({INVENTORY: before})
-    [back] = block("back on mail1")
+    [back] = GUIDE.blocks("back on mail1")
     with always_reached(site, "mail1"):
         primary.run(f"set -e\n{back}")
     assert LAB["192.0.2.11"] not in primary.run("ip address")
