@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator.errors import HostError, HostUnreachable, NotPermitted, OperatorError, Refused
 from orchestrator.failover.world import Answered, Copying, Head
 from orchestrator.fencing import attest, device, levels, proof
-from orchestrator.health.asked import PROBES, seats
+from orchestrator.health.asked import PROBES, Task, seats
 from orchestrator.inventory import secret
 from orchestrator.inventory.model import WITNESS, Host, Pair
 from orchestrator.readiness import asking
@@ -218,16 +218,15 @@ class Hosts:
         return [_sentence(check) for check in found if check.name in PLANNED and check.state in bad]
 
     def outside(self, place: str, within: float) -> str:
-        host, password = self._at(place), self._password()
+        host = self._at(place)
         wrong: list[str] = []
         away: HostError | None = None
-        for seat in seats(self._pair, host.name, password):
-            task = next((each for each in seat.tasks if each.kind == PROBES and each.place == place), None)
-            if task is None or seat.host.name == host.name:
-                continue
-            ours = seat.host.name in self._pair.hosts
+        for looker, task in self._lookers(host):
+            if looker.name == host.name and (wrong or away is None):
+                continue  # somebody else could look, and that counts
+            ours = looker.name in self._pair.hosts
             try:
-                link = self._link(seat.host.place, min(within, PATIENCE)) if ours else self._open(seat.host)
+                link = self._link(looker.place, min(within, PATIENCE)) if ours else self._open(looker)
             except HostError as error:  # the lost place is one of those who could look
                 away = away or error
                 continue
@@ -242,6 +241,22 @@ class Hosts:
         if not wrong and away is not None:
             raise away
         return "; ".join(wrong) or f"nobody but {host.name} itself can look, or no services are said"
+
+    def _lookers(self, host: Host) -> list[tuple[Host, Task]]:
+        """Who can look at that mail host from another one, and at what. Where nobody can, the other mail host: it is no
+        observer while it serves, but all that a pair without a witness has. Where that one is dead too, itself.
+        """
+        seen_from = seats(self._pair, host.name, self._password())
+        found = [(seat.host, task) for seat in seen_from for task in seat.tasks if self._is_of(task, host)]
+        lookers = {looker.name: (looker, task) for looker, task in found if looker.name != host.name}
+        other = self._pair.primary if host is self._pair.mirror else self._pair.mirror
+        if found and not lookers:
+            return [(other, found[0][1]), found[0]]
+        return list(lookers.values())
+
+    @staticmethod
+    def _is_of(task: Task, host: Host) -> bool:
+        return task.kind == PROBES and task.place == host.place
 
     def _password(self) -> str:
         if self._pair.canary is None:
