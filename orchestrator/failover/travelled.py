@@ -68,7 +68,7 @@ def _last(journal: Journal, operation: Operation) -> Last:
     lag = messages = since = None
     if operation.opening.journey == "failover":
         lag, messages = _lacked(journal.decisions(pair, operation.id))
-        since = outage(journal.decisions(pair, newest=LOOKED), operation.began)
+        since = outage(journal.decisions(pair, newest=LOOKED, until=operation.began))
     return Last(
         operation.opening.journey, operation.began, operation.ended or operation.began, steps(marks),
         away(marks, since), lag, messages,
@@ -106,15 +106,15 @@ def away(marks: Sequence[Mark], since: float | None = None) -> float | None:
     return round(served[0] - start, 3) if served and start is not None else None
 
 
-def outage(decisions: Sequence[Decision], began: float) -> float | None:
-    """When the suspicion began that a journey followed: the first of the decisions right before it that saw the active
-    place ill; None where none did.
+def outage(before: Sequence[Decision]) -> float | None:
+    """When the suspicion began that a journey followed, of the decisions `before` it: the first of the last ones that
+    saw the active place ill. None where none did, or where `LOOKED` don't reach back that far.
     """
     first = None
-    for kept in reversed([each for each in decisions if each.at <= began]):
+    for kept in reversed(before):
         told: Any = kept.decision if isinstance(kept.decision, dict) else {}
         if told.get("state") in ILL:
             first = kept.at
         elif first is not None or told.get("state") != State.MOVING.value:
-            break
-    return first
+            return first
+    return first if len(before) < LOOKED else None

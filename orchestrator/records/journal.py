@@ -264,15 +264,17 @@ class Journal:
         with self._writing() as db:
             db.execute("UPDATE decisions SET operation = ? WHERE id = ?", (operation, number))
 
-    def decisions(self, pair: str, operation: str = "", *, newest: int = 0, number: int = 0) -> list[Decision]:
-        """A pair's decisions, or those of one operation, oldest first; of these the `newest` ones, or the one of that
-        `number`.
+    def decisions(
+        self, pair: str, operation: str = "", *, newest: int = 0, number: int = 0, until: float = 0.0
+    ) -> list[Decision]:
+        """A pair's decisions, or those of one operation, oldest first; of these the `newest` up to `until`, or the one
+        of that `number`.
         """
-        only = "pair = ? AND (? = '' OR operation = ?) AND (? = 0 OR id = ?)"
+        only = "pair = ? AND (? = '' OR operation = ?) AND (? = 0 OR id = ?) AND (? = 0 OR at <= ?)"
         columns = "id, pair, operation, at, version, facts, decision"
         rows = self._rows(
             f"SELECT * FROM (SELECT {columns} FROM decisions WHERE {only} ORDER BY id DESC LIMIT ?) ORDER BY id",
-            pair, operation, operation, number, number, newest or -1,
+            pair, operation, operation, number, number, until, until, newest or -1,
         )  # fmt: skip
         return [
             Decision(

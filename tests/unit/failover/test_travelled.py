@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.failover.travelled import Last, Travelled, travelled
+from orchestrator.failover.travelled import LOOKED, Last, Travelled, travelled
 from orchestrator.records.journal import Journal, Opening
 from orchestrator.records.marks import Phase, State
 
@@ -74,6 +74,29 @@ def test_a_failover_is_told_from_the_first_suspicion_with_what_it_could_lose(pas
     assert travelled(past.directory, "org") == Travelled(
         "org", {("failover", "done"): 1}, (Last("failover", 2006.0, 2015.0, steps, 15.0, 2.0, 3),)
     )
+
+
+def test_an_outage_stays_as_long_as_it_was_however_much_is_decided_later(past: Past) -> None:
+    past.decided("PROTECTED", "SUSPECT")
+    for state in ("DOWN", "MOVING"):
+        past.clock.now += 5.0
+        past.decided("SUSPECT", state)
+    past.journey("failover", State.DONE, ("verify_outside", 1.0))
+    for _ in range(2 * LOOKED):
+        past.clock.now += 30.0
+        past.decided("ALONE", "ALONE")
+        [last] = travelled(past.directory, "org").lasts
+        assert last.away == 12.0
+
+
+def test_an_outage_whose_beginning_lies_too_far_back_is_unknown_and_not_short(past: Past) -> None:
+    past.decided("PROTECTED", "SUSPECT")
+    for _ in range(LOOKED):
+        past.clock.now += 5.0
+        past.decided("SUSPECT", "DOWN")
+    past.journey("failover", State.DONE, ("verify_outside", 1.0))
+    [last] = travelled(past.directory, "org").lasts
+    assert last.away is None and last.steps == {"verify_outside": 1.0}
 
 
 def test_an_ordered_one_counts_from_who_was_turned_away_and_only_one_that_was_done(past: Past) -> None:
